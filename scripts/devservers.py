@@ -1,0 +1,77 @@
+"""The servers Tollgate stands on, for one machine: PostgreSQL and Valkey, data kept in ``.run/``.
+
+``EmbeddedPostgres`` and ``EmbeddedValkey`` are one server each; ``DevServers`` is the pair, started
+only where no URL names a server, once per checkout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.account import ServersUnavailable, reachable_home
+from scripts.loopback import LoopbackServer
+from scripts.postgres import EmbeddedPostgres
+from scripts.valkey import EmbeddedValkey
+
+__all__ = ["DevServers", "EmbeddedPostgres", "EmbeddedValkey", "ServersUnavailable", "devservers"]
+
+DATABASE_VARIABLE = "TOLLGATE_DATABASE__URL"
+REDIS_VARIABLE = "TOLLGATE_REDIS__URL"
+
+
+@dataclass(frozen=True, slots=True)
+class DevServers:
+    """Where both servers are, and those of them that we started."""
+
+    database_url: str
+    redis_url: str
+    started: tuple[LoopbackServer, ...]
+
+
+@contextlib.contextmanager
+def devservers(
+    run: Path, *, given: Mapping[str, str], max_connections: int = 200
+) -> Iterator[DevServers]:
+    """Both servers while the block lasts; a URL in ``given`` (the environment) is used as it is.
+
+    Raises ServersUnavailable: already running in this checkout, or no binaries for this platform.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(_only_one(run / "lock"))
+        started: list[LoopbackServer] = []
+        if not (redis_url := given.get(REDIS_VARIABLE)):
+            valkey = stack.enter_context(EmbeddedValkey(reachable_home(run / "valkey")))
+            started.append(valkey)
+            redis_url = valkey.url
+        if not (database_url := given.get(DATABASE_VARIABLE)):
+            postgres = stack.enter_context(
+                EmbeddedPostgres(reachable_home(run / "postgres"), max_connections=max_connections)
+            )
+            started.append(postgres)
+            database_url = postgres.url
+        yield DevServers(database_url, redis_url, tuple(started))
+
+
+@contextlib.contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """The kernel gives the lock back when its holder ends, however it ends."""
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ServersUnavailable(
+                f"Tollgate is already running in this checkout (process {lock.read().strip()});"
+                " stop it first, or use another checkout."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

@@ -1,0 +1,71 @@
+"""Fixtures every test may ask for. Servers start only when the first test asks for one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
+from tests.support.servers import Servers
+
+# What the developer's shell holds must not reach what is tested: our settings, libpq's, the
+# metrics directory of a running service.
+for _name in [n for n in os.environ if n.startswith(("TOLLGATE_", "PG", "PROMETHEUS_"))]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """One PostgreSQL and one Valkey for the session, in a temporary directory."""
+    running = Servers()
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """An empty Redis-protocol server."""
+    servers.flush()
+    return servers.redis_url
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A fresh database with the whole schema."""
+    with servers.cloned_database() as url:
+        yield url
+
+
+@pytest.fixture
+def private_postgres(servers: Servers) -> Iterator[Callable[..., EmbeddedPostgres]]:
+    """Makes started servers of the test's own, which it may kill, suspend and restart.
+
+    Their methods block; they are quick enough to be called from an async test. The database is
+    empty: ``tests.support.servers.migrate(server.url)`` gives it the schema.
+    """
+    with ExitStack() as stack:
+
+        def make(*, max_connections: int = 200) -> EmbeddedPostgres:
+            server = servers.private_postgres(max_connections=max_connections)
+            stack.callback(server.stop)
+            return server
+
+        yield make
+
+
+@pytest.fixture
+def private_valkey(servers: Servers) -> Iterator[Callable[[], EmbeddedValkey]]:
+    """Makes started servers of the test's own, which it may kill, suspend and restart."""
+    with ExitStack() as stack:
+
+        def make() -> EmbeddedValkey:
+            server = servers.private_valkey()
+            stack.callback(server.stop)
+            return server
+
+        yield make

@@ -1,0 +1,1 @@
+"""What the tests share: servers, clocks, factories, and deliberately broken variants."""
