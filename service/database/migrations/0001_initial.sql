@@ -30,6 +30,8 @@ CREATE TABLE jobs (
         ('creating', 'awaiting_payment', 'running', 'awaiting_input', 'completed', 'failed')),
     -- The event that led to the present state: what /status calls the status id.
     status_id                     uuid NOT NULL,
+    -- Counts the events; in the row, so that concurrent changes cannot read the same number.
+    seq                           integer NOT NULL DEFAULT 1,
     principal                     text NOT NULL,
     identifier_from_purchaser     text,
     -- json, not jsonb: the text as it was hashed, and what the runner receives.
@@ -94,10 +96,10 @@ CREATE TABLE job_events (
 
 -- What a runner asked the purchaser; its id is the status id under which it is shown.
 CREATE TABLE input_requests (
-    id                  uuid PRIMARY KEY REFERENCES job_events (id) ON DELETE CASCADE,
+    id                  uuid PRIMARY KEY,
     job_id              uuid NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
     runner_request_id   text NOT NULL,
-    input_schema        jsonb NOT NULL,
+    input_schema        json NOT NULL,
     schema_hashes       text[] NOT NULL,
     expires_at          timestamptz NOT NULL,
     answer              json,
@@ -112,7 +114,9 @@ CREATE TABLE idempotency_keys (
     scope        text NOT NULL,
     key          text NOT NULL,
     fingerprint  text NOT NULL,
-    job_id       uuid NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    -- Deferred: the key is claimed before its job is written, in the same transaction.
+    job_id       uuid NOT NULL REFERENCES jobs (id) ON DELETE CASCADE
+                 DEFERRABLE INITIALLY DEFERRED,
     expires_at   timestamptz NOT NULL,
     PRIMARY KEY (scope, key)
 );

@@ -1,0 +1,1 @@
+"""Jobs: bought, paid, run, answered, settled; never lost, never twice."""

@@ -1,0 +1,273 @@
+-- Jobs. Every change of state is one statement: a guarded UPDATE whose row, if there is one, becomes
+-- an event with the same id as the job's new status_id. No row means: someone else was first.
+
+-- name: claim_key
+-- Take an idempotency key; no row when it is taken and not expired.
+INSERT INTO idempotency_keys AS k (scope, key, fingerprint, job_id, expires_at)
+VALUES (%(scope)s, %(key)s, %(fingerprint)s, %(job_id)s, now() + %(life_s)s * interval '1 second')
+ON CONFLICT (scope, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, expires_at = excluded.expires_at
+WHERE k.expires_at < now()
+RETURNING job_id
+
+-- name: find_key
+-- What an idempotency key stands for.
+SELECT fingerprint, job_id FROM idempotency_keys
+WHERE scope = %(scope)s AND key = %(key)s AND expires_at >= now()
+
+-- name: purge_keys
+-- Forget expired idempotency keys, a bounded number at a time.
+DELETE FROM idempotency_keys
+WHERE (scope, key) IN (SELECT scope, key FROM idempotency_keys WHERE expires_at < now() LIMIT 1000)
+
+-- name: insert_job
+-- Record a new job and its first event: creating when it must be paid, running when it is free.
+WITH made AS (
+    INSERT INTO jobs (id, flow_uid, flow_slug, variant, free, state, status_id, principal,
+                      identifier_from_purchaser, input_data, runner_input, input_hash,
+                      supported_payment_source_index, due_at, run_deadline)
+    VALUES (%(id)s, %(flow_uid)s, %(flow_slug)s, %(variant)s, %(free)s, %(state)s,
+            gen_random_uuid(), %(principal)s, %(identifier_from_purchaser)s,
+            %(input_data)s::json, %(runner_input)s::json, %(input_hash)s,
+            %(supported_payment_source_index)s, now() + %(due_in_s)s * interval '1 second',
+            now() + %(run_within_s)s * interval '1 second')
+    RETURNING id, seq, state, status_id)
+INSERT INTO job_events (id, job_id, seq, state, cause)
+SELECT status_id, id, seq, state, %(cause)s FROM made
+
+-- name: get_job
+-- One job with its open question.
+SELECT j.*, r.input_schema, r.schema_hashes, r.expires_at AS input_expires_at
+FROM jobs j
+LEFT JOIN input_requests r ON r.id = j.status_id AND j.state = 'awaiting_input'
+WHERE j.id = %(job_id)s
+
+-- name: attach_payment
+-- creating -> awaiting_payment, with the terms to be shown to the purchaser.
+WITH moved AS (
+    UPDATE jobs SET state = 'awaiting_payment', status_id = gen_random_uuid(), seq = seq + 1,
+        payment_id = %(payment_id)s, blockchain_identifier = %(blockchain_identifier)s,
+        agent_identifier = %(agent_identifier)s, seller_vkey = %(seller_vkey)s,
+        pay_by_time_ms = %(pay_by_time_ms)s, submit_result_time_ms = %(submit_result_time_ms)s,
+        unlock_time_ms = %(unlock_time_ms)s,
+        external_dispute_unlock_time_ms = %(external_dispute_unlock_time_ms)s,
+        payment_source_type = %(payment_source_type)s,
+        run_deadline = to_timestamp(%(submit_result_time_ms)s / 1000.0)
+                       - %(settle_margin_s)s * interval '1 second',
+        due_at = now() + %(check_in_s)s * interval '1 second', updated_at = now()
+    WHERE id = %(job_id)s AND state = 'creating'
+    RETURNING id, seq, state, status_id)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, %(cause)s, %(payment_id)s FROM moved
+
+-- name: abandon_intent
+-- creating -> failed where certainly no payment exists; its key is free for a new try.
+WITH moved AS (
+    UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
+        failure_code = %(code)s, failure = %(failure)s, updated_at = now(), completed_at = now()
+    WHERE id = %(job_id)s AND state = 'creating'
+    RETURNING id, seq, state, status_id),
+freed AS (
+    DELETE FROM idempotency_keys k USING moved WHERE k.job_id = moved.id)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
+
+-- name: confirm_payment
+-- awaiting_payment -> running: the chain shows the funds.
+WITH moved AS (
+    UPDATE jobs SET state = 'running', status_id = gen_random_uuid(), seq = seq + 1,
+        on_chain_state = %(on_chain_state)s, paid_at = now(), due_at = now(), updated_at = now()
+    WHERE id = %(job_id)s AND state = 'awaiting_payment'
+    RETURNING id, seq, state, status_id)
+INSERT INTO job_events (id, job_id, seq, state, cause)
+SELECT status_id, id, seq, state, 'payment-seen' FROM moved
+
+-- name: fail_unpaid
+-- awaiting_payment -> failed: no valid payment can come any more.
+WITH moved AS (
+    UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
+        failure_code = %(code)s, failure = %(failure)s, on_chain_state = %(on_chain_state)s,
+        updated_at = now(), completed_at = now()
+    WHERE id = %(job_id)s AND state = 'awaiting_payment'
+    RETURNING id, seq, state, status_id)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
+
+-- name: note_chain_state
+-- Remember what the chain says; no state of the job changes by it.
+UPDATE jobs SET on_chain_state = %(on_chain_state)s, updated_at = now()
+WHERE id = %(job_id)s AND on_chain_state IS DISTINCT FROM %(on_chain_state)s
+
+-- name: claim_payment_checks
+-- Jobs whose payment is due for a look of its own; put off so that no other worker takes them too.
+UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second'
+WHERE id IN (SELECT id FROM jobs
+             WHERE state IN ('creating', 'awaiting_payment') AND due_at <= now()
+             ORDER BY due_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)
+RETURNING id, state, blockchain_identifier, created_at, pay_by_time_ms
+
+-- name: find_payments
+-- The jobs that payments belong to, by identifier on the chain or, before that is known, by job id.
+SELECT id, state, blockchain_identifier, created_at, pay_by_time_ms FROM jobs
+WHERE blockchain_identifier = ANY(%(blockchain_identifiers)s) OR id = ANY(%(job_ids)s::uuid[])
+
+-- name: claim_runs
+-- Lease runnable jobs to this worker; the attempt number fences whoever held them before.
+UPDATE jobs SET lease_owner = %(owner)s, run_attempts = run_attempts + 1,
+    lease_until = now() + %(lease_s)s * interval '1 second'
+WHERE id IN (SELECT id FROM jobs
+             WHERE state = 'running' AND due_at <= now() AND run_deadline > now()
+               AND (lease_until IS NULL OR lease_until < now())
+             ORDER BY due_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)
+RETURNING id, run_attempts, flow_uid, variant, free, identifier_from_purchaser, runner_input,
+    run_deadline,
+    (SELECT coalesce(json_agg(json_build_array(r.runner_request_id, r.runner_answer)
+                              ORDER BY r.answered_at), '[]'::json)
+     FROM input_requests r WHERE r.job_id = jobs.id AND r.answered_at IS NOT NULL) AS answers
+
+-- name: renew_leases
+-- Keep the runs this worker holds; what does not come back was lost to another.
+UPDATE jobs SET lease_until = now() + %(lease_s)s * interval '1 second'
+WHERE id = ANY(%(job_ids)s::uuid[]) AND lease_owner = %(owner)s AND state = 'running'
+RETURNING id
+
+-- name: release_run
+-- Give a run back, to be taken up again after a while.
+UPDATE jobs SET lease_owner = NULL, lease_until = NULL,
+    due_at = now() + %(again_in_s)s * interval '1 second'
+WHERE id = %(job_id)s AND state = 'running'
+  AND lease_owner = %(owner)s AND run_attempts = %(attempt)s
+
+-- name: complete_run
+-- running -> completed: the result is fixed for ever; a paid one is due for settlement.
+WITH moved AS (
+    UPDATE jobs SET state = 'completed', status_id = gen_random_uuid(), seq = seq + 1,
+        result = %(result)s, result_hash = %(result_hash)s,
+        settlement = CASE WHEN free THEN 'none' ELSE 'due' END,
+        lease_owner = NULL, lease_until = NULL, due_at = now(),
+        updated_at = now(), completed_at = now()
+    WHERE id = %(job_id)s AND state = 'running'
+      AND lease_owner = %(owner)s AND run_attempts = %(attempt)s
+    RETURNING id, seq, state, status_id)
+INSERT INTO job_events (id, job_id, seq, state, cause)
+SELECT status_id, id, seq, state, 'run-completed' FROM moved
+
+-- name: fail_run
+-- running -> failed: the run ended without a result; the purchaser's funds return by themselves.
+WITH moved AS (
+    UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
+        failure_code = %(code)s, failure = %(failure)s,
+        lease_owner = NULL, lease_until = NULL, updated_at = now(), completed_at = now()
+    WHERE id = %(job_id)s AND state = 'running'
+      AND lease_owner = %(owner)s AND run_attempts = %(attempt)s
+    RETURNING id, seq, state, status_id)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
+
+-- name: ask_input
+-- running -> awaiting_input, with the question; its id is the status id it is shown under.
+WITH moved AS (
+    UPDATE jobs SET state = 'awaiting_input', status_id = gen_random_uuid(), seq = seq + 1,
+        lease_owner = NULL, lease_until = NULL,
+        due_at = least(run_deadline, now() + %(wait_s)s * interval '1 second'), updated_at = now()
+    WHERE id = %(job_id)s AND state = 'running'
+      AND lease_owner = %(owner)s AND run_attempts = %(attempt)s
+    RETURNING id, seq, state, status_id, due_at),
+asked AS (
+    INSERT INTO input_requests (id, job_id, runner_request_id, input_schema, schema_hashes,
+                                expires_at)
+    SELECT status_id, id, %(runner_request_id)s, %(input_schema)s::json, %(schema_hashes)s, due_at
+    FROM moved)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, 'input-asked', %(runner_request_id)s FROM moved
+
+-- name: answer_input
+-- awaiting_input -> running, with the purchaser's answer.
+WITH moved AS (
+    UPDATE jobs SET state = 'running', status_id = gen_random_uuid(), seq = seq + 1,
+        due_at = now(), updated_at = now()
+    WHERE id = %(job_id)s AND state = 'awaiting_input' AND status_id = %(status_id)s
+      AND due_at > now()
+    RETURNING id, seq, state, status_id),
+answered AS (
+    UPDATE input_requests SET answer = %(answer)s::json, runner_answer = %(runner_answer)s::json,
+        answer_hash = %(answer_hash)s, answered_at = now()
+    FROM moved WHERE input_requests.id = %(status_id)s)
+INSERT INTO job_events (id, job_id, seq, state, cause)
+SELECT status_id, id, seq, state, 'input-provided' FROM moved
+
+-- name: answered_requests
+-- The questions of a job that have their answer, newest first.
+SELECT id, schema_hashes, answer_hash FROM input_requests
+WHERE job_id = %(job_id)s AND answered_at IS NOT NULL ORDER BY answered_at DESC
+
+-- name: expire_inputs
+-- awaiting_input -> failed: the purchaser did not answer in time.
+WITH moved AS (
+    UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
+        failure_code = 'input-expired', failure = 'The additional input did not come in time.',
+        updated_at = now(), completed_at = now()
+    WHERE id IN (SELECT id FROM jobs WHERE state = 'awaiting_input' AND due_at <= now()
+                 ORDER BY due_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+    RETURNING id, seq, state, status_id, failure, failure_code)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, failure_code, failure FROM moved
+
+-- name: expire_runs
+-- running -> failed: too late for the result to be settled (or the flow's own limit has passed).
+WITH moved AS (
+    UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
+        failure_code = 'run-too-late', failure = 'The run could not be finished in time.',
+        lease_owner = NULL, lease_until = NULL, updated_at = now(), completed_at = now()
+    WHERE id IN (SELECT id FROM jobs WHERE state = 'running' AND run_deadline <= now()
+                   AND (lease_until IS NULL OR lease_until < now())
+                 ORDER BY due_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+    RETURNING id, seq, state, status_id, failure, failure_code)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, failure_code, failure FROM moved
+
+-- name: claim_settlements
+-- Results due on the chain; put off, so that no other worker takes them too.
+UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second',
+    settlement_attempts = settlement_attempts + 1
+WHERE id IN (SELECT id FROM jobs WHERE settlement IN ('due', 'submitted') AND due_at <= now()
+             ORDER BY submit_result_time_ms LIMIT %(most)s FOR UPDATE SKIP LOCKED)
+RETURNING id, blockchain_identifier, result_hash, submit_result_time_ms, settlement_attempts,
+    settlement
+
+-- name: move_settlement
+-- due -> submitted -> settled | lost, and when to look again.
+UPDATE jobs SET settlement = %(settlement)s,
+    on_chain_state = coalesce(%(on_chain_state)s, on_chain_state),
+    due_at = now() + %(again_in_s)s * interval '1 second', updated_at = now()
+WHERE id = %(job_id)s AND settlement IN ('due', 'submitted')
+
+-- name: settlement_backlog
+-- How many results wait for the chain.
+SELECT count(*) AS depth FROM jobs WHERE settlement IN ('due', 'submitted')
+
+-- name: job_events
+-- A job's history, oldest first.
+SELECT id, seq, state, cause, detail, created_at FROM job_events
+WHERE job_id = %(job_id)s ORDER BY seq
+
+-- name: take_loop
+-- Become (or stay) the one worker that does this; no row while another one is.
+INSERT INTO loop_leases AS l (name, owner, lease_until)
+VALUES (%(name)s, %(owner)s, now() + %(lease_s)s * interval '1 second')
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
+WHERE l.owner = excluded.owner OR l.lease_until < now()
+RETURNING memory
+
+-- name: save_loop
+-- Write down how far the work has come, while still its owner.
+UPDATE loop_leases SET memory = %(memory)s::jsonb
+WHERE name = %(name)s AND owner = %(owner)s
+
+-- name: leave_loop
+-- Let another worker go on at once.
+UPDATE loop_leases SET lease_until = '-infinity' WHERE name = %(name)s AND owner = %(owner)s
+
+-- name: oldest_open_payment
+-- Since when payments must be watched, where nothing is remembered.
+SELECT min(created_at) AS since FROM jobs WHERE state IN ('creating', 'awaiting_payment')

@@ -1,0 +1,209 @@
+"""What the payment service knows, brought to our jobs: three ticks, each safe to run anywhere.
+
+- ``changes``: one worker of the fleet reads the change feed from a remembered watermark.
+- ``checks``: any worker looks at single jobs whose time has come: intents that never got an answer,
+  unpaid jobs the feed may have passed over, and those whose time to pay is over.
+
+The chain's word decides, not our clock: a job fails for want of payment only when the payment
+service says so, or says nothing of funds after the time to pay and a grace have passed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import structlog
+
+from service.errors import PaymentRejected
+from service.jobs.lifecycle import Waker, terms_of
+from service.jobs.models import JobState, OpenPayment
+from service.jobs.repository import JobRepository
+from service.metrics import Metrics
+from service.payments.models import ChangePage, Payment, Watermark
+from service.settings import JobSettings, PaymentSettings
+
+log = structlog.get_logger()
+
+LOOP = "payment-changes"
+#: Several polls long, so that a slow one does not hand the feed over; short enough to take over.
+LOOP_LEASE_S = 30.0
+#: Between two looks at one job; the change feed is the usual way.
+CHECK_AGAIN_S = 30.0
+CHECKS_AT_ONCE = 20
+#: The feed is read from a little before the oldest open job: the two clocks may differ.
+CLOCK_MARGIN = timedelta(minutes=10)
+
+FUNDED = "FundsLocked"
+#: States in which the purchaser's funds are gone or never were right: the job will not be run.
+UNPAYABLE = frozenset({"FundsOrDatumInvalid", "RefundWithdrawn", "DisputedWithdrawn"})
+
+
+class PaymentReader(Protocol):
+    async def find(self, job_id: UUID, *, created_after: datetime) -> Payment | None: ...
+    async def resolve(self, blockchain_identifier: str) -> Payment | None: ...
+    async def changes(self, since: Watermark, limit: int = 100) -> ChangePage: ...
+
+
+def worker_name() -> str:
+    """A name for this worker's leases: readable, and different after every start."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+class Reconciler:
+    def __init__(
+        self,
+        repository: JobRepository,
+        gateway: PaymentReader,
+        *,
+        settings: JobSettings,
+        payment: PaymentSettings,
+        metrics: Metrics,
+        runs: Waker,
+        owner: str,
+    ) -> None:
+        self._repository = repository
+        self._gateway = gateway
+        self._settings = settings
+        self._pay_grace_s = payment.pay_grace
+        self._metrics = metrics
+        self._runs = runs
+        self._owner = owner
+
+    async def changes(self) -> bool:
+        """Read the change feed on; True when there may be more of it."""
+        memory = await self._repository.take_loop(LOOP, self._owner, lease_s=LOOP_LEASE_S)
+        if memory is None:
+            return False
+        since = await self._watermark(memory)
+        if since is None:
+            return False
+        page = await self._gateway.changes(since)
+        await self._observe(page.payments)
+        # Written down only after the page was dealt with: a crash between the two reads it again.
+        position = {"last_update": page.next.last_update, "cursor_id": page.next.cursor_id}
+        await self._repository.save_loop(LOOP, self._owner, position)
+        return not page.complete
+
+    async def checks(self) -> bool:
+        """Look at single jobs that are due; True when there may be more of them."""
+        due = await self._repository.claim_payment_checks(
+            most=CHECKS_AT_ONCE, again_in_s=CHECK_AGAIN_S
+        )
+        for job in due:
+            try:
+                await self._check(job)
+            except PaymentRejected as error:  # one that is refused must not stop the others
+                log.error("payment_check_rejected", job_id=str(job.job_id), reason=error.message)
+        return len(due) == CHECKS_AT_ONCE
+
+    async def leave(self) -> None:
+        await self._repository.leave_loop(LOOP, self._owner)
+
+    async def _watermark(self, memory: dict[str, str | None]) -> Watermark | None:
+        if last_update := memory.get("last_update"):
+            return Watermark(last_update=last_update, cursor_id=memory.get("cursor_id"))
+        since: datetime | None = await self._repository.oldest_open_payment()
+        if since is None:
+            return None
+        moment = (since - CLOCK_MARGIN).astimezone(UTC)
+        return Watermark(last_update=moment.strftime("%Y-%m-%dT%H:%M:%S.000Z"), cursor_id=None)
+
+    async def _observe(self, payments: tuple[Payment, ...]) -> None:
+        jobs = await self._repository.find_payments(
+            [payment.blockchain_identifier for payment in payments],
+            [job_id for payment in payments if (job_id := _job_id(payment))],
+        )
+        by_chain = {job.blockchain_identifier: job for job in jobs if job.blockchain_identifier}
+        by_id = {job.job_id: job for job in jobs}
+        for payment in payments:
+            job = by_chain.get(payment.blockchain_identifier)
+            if job is None and (job_id := _job_id(payment)):
+                job = by_id.get(job_id)
+            if job is not None:
+                await self._apply(job, payment, confirmed=False)
+
+    async def _check(self, job: OpenPayment) -> None:
+        if job.state is JobState.CREATING:
+            await self._find_intent(job)
+        else:
+            await self._check_unpaid(job)
+
+    async def _find_intent(self, job: OpenPayment) -> None:
+        payment = await self._gateway.find(
+            job.job_id, created_after=job.created_at - CLOCK_MARGIN
+        )
+        if payment is not None:
+            await self._apply(job, payment, confirmed=False)
+            return
+        age_s = (datetime.now(UTC) - job.created_at).total_seconds()
+        if age_s < self._settings.intent_grace:
+            return
+        if await self._repository.abandon(
+            job.job_id, "payment-not-made", "The payment service did not take the payment request."
+        ):
+            log.warning("intent_abandoned", job_id=str(job.job_id), age_s=round(age_s))
+            self._metrics.job_moved(JobState.CREATING, JobState.FAILED)
+
+    async def _check_unpaid(self, job: OpenPayment) -> None:
+        if job.blockchain_identifier is None or job.pay_by_time_ms is None:
+            raise AssertionError("a job awaiting payment has its terms")
+        payment = await self._gateway.resolve(job.blockchain_identifier)
+        if payment is not None:
+            await self._apply(job, payment, confirmed=True)
+        overdue_s = datetime.now(UTC).timestamp() - job.pay_by_time_ms / 1000
+        state = payment.on_chain_state if payment else None
+        if overdue_s > self._pay_grace_s and state in (None, *UNPAYABLE):
+            await self._fail_unpaid(job, "payment-missing", "No payment came in time.", state)
+
+    async def _apply(self, job: OpenPayment, payment: Payment, *, confirmed: bool) -> None:
+        """Bring one payment's state to its job; ``confirmed``: read for this job, just now."""
+        if job.state is JobState.CREATING:
+            if await self._repository.attach(job.job_id, terms_of(payment), "payment-found"):
+                log.info("intent_attached", job_id=str(job.job_id))
+                self._metrics.job_moved(JobState.CREATING, JobState.AWAITING_PAYMENT)
+            job = OpenPayment(
+                job.job_id,
+                JobState.AWAITING_PAYMENT,
+                payment.blockchain_identifier,
+                job.created_at,
+                payment.pay_by_time_ms,
+            )
+        if job.state is not JobState.AWAITING_PAYMENT:
+            await self._repository.note_chain_state(job.job_id, payment.on_chain_state)
+        elif payment.on_chain_state == FUNDED:
+            await self._confirm(job, payment, confirmed=confirmed)
+        elif payment.on_chain_state in UNPAYABLE:
+            # The note is the service's own text: for the operator, not for the purchaser.
+            log.info("payment_invalid", job_id=str(job.job_id), note=payment.error_note)
+            await self._fail_unpaid(
+                job, "payment-invalid", "No valid payment came in time.", payment.on_chain_state
+            )
+
+    async def _confirm(self, job: OpenPayment, payment: Payment, *, confirmed: bool) -> None:
+        """The feed may be behind (a refund may be asked for by now): ask once more, then run."""
+        if not confirmed:
+            latest = await self._gateway.resolve(payment.blockchain_identifier)
+            if latest is None or latest.on_chain_state != FUNDED:
+                return
+        if await self._repository.confirm_payment(job.job_id, FUNDED):
+            log.info("payment_seen", job_id=str(job.job_id))
+            self._metrics.job_moved(JobState.AWAITING_PAYMENT, JobState.RUNNING)
+            self._runs.wake()
+
+    async def _fail_unpaid(
+        self, job: OpenPayment, code: str, failure: str, on_chain_state: str | None
+    ) -> None:
+        if await self._repository.fail_unpaid(job.job_id, code, failure, on_chain_state):
+            log.info("payment_failed", job_id=str(job.job_id), reason=code)
+            self._metrics.job_moved(JobState.AWAITING_PAYMENT, JobState.FAILED)
+
+
+def _job_id(payment: Payment) -> UUID | None:
+    try:
+        return UUID(payment.metadata or "")
+    except ValueError:
+        return None

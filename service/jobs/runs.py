@@ -1,0 +1,203 @@
+"""Runs jobs: claims them under a lease, has the flow's runner do the work, writes the outcome down.
+
+At most ``concurrency`` runs at once in a worker. A lease is renewed while the run lasts; a worker
+that dies stops renewing, and another one takes the job up. Outcomes are written only under the
+claim's own attempt number, so a run that was given up for dead changes nothing when it ends after
+all; the runner sees the same job id both times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+
+from service.errors import DependencyError, RunnerUnavailable, TollgateError
+from service.flows.models import Flow
+from service.jobs.models import Claim, JobState
+from service.jobs.repository import JobRepository
+from service.metrics import Metrics
+from service.mip.hashing import result_hash, schema_hashes
+from service.runners.models import Answer, Done, Failed, NeedsInput, RunOutcome, RunRequest
+from service.runners.runners import Runners
+from service.settings import JobSettings
+
+log = structlog.get_logger()
+
+#: The lease is renewed three times before it would end: two renewals may be lost.
+RENEWALS_PER_LEASE = 3
+#: A run that failed for a passing reason is tried again after 2, 4, 8 … s.
+RETRY_BASE_S = 2.0
+RETRY_MAX_S = 120.0
+#: A failure that the runner itself calls passing is not tried for ever.
+MAX_ATTEMPTS = 8
+
+
+class Runs:
+    """Call ``tick`` now and then (a Loop does); ``stop`` hands back what is not finished."""
+
+    def __init__(
+        self,
+        repository: JobRepository,
+        flow_by_uid: Callable[[UUID], Awaitable[Flow]],
+        runners: Runners,
+        *,
+        settings: JobSettings,
+        metrics: Metrics,
+        owner: str,
+    ) -> None:
+        self._repository = repository
+        self._flow_by_uid = flow_by_uid
+        self._runners = runners
+        self._settings = settings
+        self._metrics = metrics
+        self._owner = owner
+        self._held: dict[UUID, tuple[Claim, asyncio.Task[None]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Runs {len(self._held)} of {self._settings.concurrency}>"
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    async def tick(self) -> bool:
+        """Claim what there is room for; True when there may be more."""
+        room = self._settings.concurrency - len(self._held)
+        if room <= 0:
+            return False
+        claims = await self._repository.claim_runs(self._owner, most=room)
+        for claim in claims:
+            self._hold(claim)
+        return len(claims) == room and len(self._held) < self._settings.concurrency
+
+    async def renew(self) -> bool:
+        """Keep the leases of all runs here; a run whose lease is lost is stopped."""
+        if held := list(self._held):
+            kept = await self._repository.renew(self._owner, held)
+            for job_id in set(held) - kept:
+                # Not there also right after it finished; then the task is done by now.
+                if (entry := self._held.get(job_id)) and not entry[1].done():
+                    log.warning("run_lost", job_id=str(job_id))
+                    entry[1].cancel()
+        return False
+
+    async def expire(self) -> bool:
+        """Fail what has waited or run too long, anywhere."""
+        if expired := await self._repository.expire():
+            log.info("jobs_expired", count=expired)
+        return False
+
+    async def stop(self, *, within_s: float) -> None:
+        """Let the runs here finish for a while; hand the others back at once."""
+        if not self._held:
+            return
+        await asyncio.wait([task for _, task in self._held.values()], timeout=within_s)
+        unfinished = list(self._held.values())
+        for _, task in unfinished:
+            task.cancel()
+        if unfinished:
+            await asyncio.gather(*(task for _, task in unfinished), return_exceptions=True)
+
+    def _hold(self, claim: Claim) -> None:
+        task = asyncio.create_task(self._run(claim), name=f"run-{claim.job_id}")
+        self._held[claim.job_id] = (claim, task)
+
+        def let_go(_: asyncio.Task[None]) -> None:
+            if self._held.get(claim.job_id, (None, None))[1] is task:
+                del self._held[claim.job_id]
+
+        task.add_done_callback(let_go)
+
+    async def _run(self, claim: Claim) -> None:
+        structlog.contextvars.bind_contextvars(job_id=str(claim.job_id), attempt=claim.attempt)
+        try:
+            outcome, kind, took_s = await self._outcome(claim)
+            await self._record(claim, outcome, kind, took_s)
+        except asyncio.CancelledError:
+            # Draining, or the lease was lost (then the fence makes this do nothing).
+            await asyncio.shield(self._give_back(claim, 0.0, "stopped"))
+            raise
+        except DependencyError as error:
+            await self._give_back(claim, _pause_s(claim), error.code)
+        except Exception:
+            log.exception("run_crashed")
+            await self._give_back(claim, _pause_s(claim), "crashed")
+
+    async def _outcome(self, claim: Claim) -> tuple[RunOutcome, str, float]:
+        flow = await self._flow_by_uid(claim.flow_uid)
+        request = RunRequest(
+            job_id=claim.job_id,
+            flow=flow,
+            variant=claim.variant,
+            inputs=claim.runner_input,
+            answers=tuple(Answer(request_id, inputs) for request_id, inputs in claim.answers),
+            deadline=claim.run_deadline,
+        )
+        kind = flow.runner.kind
+        began_s = time.monotonic()
+        left_s = (claim.run_deadline - datetime.now(UTC)).total_seconds()
+        log.info("run_started", flow=flow.slug, kind=kind)
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                outcome = await self._runners.for_flow(flow).run(request)
+        except TimeoutError:
+            outcome = Failed("run-too-late", "The run could not be finished in time.", False)
+        except RunnerUnavailable:
+            self._metrics.run_ended(kind, "unavailable", time.monotonic() - began_s)
+            raise
+        return outcome, kind, time.monotonic() - began_s
+
+    async def _record(self, claim: Claim, outcome: RunOutcome, kind: str, took_s: float) -> None:
+        match outcome:
+            case Done(result=result):
+                name, after = "done", JobState.COMPLETED
+                digest = result_hash(
+                    claim.identifier_from_purchaser or "", result, self._settings.result_hash
+                )
+                written = await self._repository.complete(claim, result, digest)
+            case NeedsInput(request_id=request_id, schema=schema):
+                name, after = "needs-input", JobState.AWAITING_INPUT
+                document = schema.document()
+                written = await self._repository.ask(
+                    claim,
+                    request_id,
+                    document,
+                    schema_hashes(document),
+                    wait_s=self._wait_s(outcome),
+                )
+            case Failed(retryable=True) if claim.attempt < MAX_ATTEMPTS:
+                self._metrics.run_ended(kind, "failed", took_s)
+                await self._give_back(claim, _pause_s(claim), outcome.code)
+                return
+            case Failed(code=code, message=message):
+                name, after = "failed", JobState.FAILED
+                written = await self._repository.fail(claim, code, message)
+        self._metrics.run_ended(kind, name if written else "lost", took_s)
+        if not written:
+            log.warning("run_outcome_dropped", outcome=name)
+            return
+        self._metrics.job_moved(JobState.RUNNING, after)
+        log.info("run_ended", outcome=name, duration_ms=round(took_s * 1000))
+
+    def _wait_s(self, question: NeedsInput) -> float:
+        if question.expires_at is None:
+            return self._settings.input_timeout
+        left_s = (question.expires_at - datetime.now(UTC)).total_seconds()
+        return max(0.0, min(left_s, self._settings.input_timeout))
+
+    async def _give_back(self, claim: Claim, again_in_s: float, reason: str) -> None:
+        """Free the job for another try; if even that fails, its lease ends by itself."""
+        try:
+            if await self._repository.release(claim, again_in_s=again_in_s):
+                log.info("run_given_back", reason=reason, again_in_s=round(again_in_s, 1))
+        except TollgateError as error:
+            log.warning("run_not_given_back", reason=reason, code=error.code)
+
+
+def _pause_s(claim: Claim) -> float:
+    return min(RETRY_MAX_S, RETRY_BASE_S * 2 ** min(claim.attempt - 1, 10))
