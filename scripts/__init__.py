@@ -1,1 +1,1 @@
-"""What the Makefile runs: development servers, demonstrations, checks. Never part of the package."""
+"""What the Makefile runs: development servers, demonstrations, checks; not in the package."""

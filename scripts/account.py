@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 UNPRIVILEGED = "nobody"
+_CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 class ServersUnavailable(Exception):
@@ -73,7 +74,7 @@ def scratch() -> Path:
     if server_account().reaches(path):
         return path
     path.rmdir()  # TMPDIR is a private one
-    path = Path(tempfile.mkdtemp(prefix="tollgate-", dir="/tmp"))  # noqa: S108 (mkdtemp is safe)
+    path = Path(tempfile.mkdtemp(prefix="tollgate-", dir="/tmp"))
     path.chmod(0o711)
     return path
 
@@ -106,13 +107,21 @@ def reachable_copy(*sources: Path, layout: Path) -> Path:
     return home
 
 
+def elsewhere() -> Path:
+    """This checkout's place outside itself; ``make clean`` removes it."""
+    digest = hashlib.sha256(str(_CHECKOUT).encode()).hexdigest()[:12]
+    return Path(f"/var/tmp/tollgate-{os.geteuid()}-{digest}")  # noqa: S108 (owner is checked)
+
+
 def _elsewhere(key: str) -> Path:
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    path = Path("/var/tmp") / f"tollgate-{os.geteuid()}-{digest}"  # noqa: S108 (checked below)
-    path.mkdir(mode=0o711, exist_ok=True)
-    found = path.lstat()
+    base = elsewhere()
+    base.mkdir(mode=0o711, exist_ok=True)
+    found = base.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise ServersUnavailable(f"{path} is not a directory of ours; remove it.")
+        raise ServersUnavailable(f"{base} is not a directory of ours; remove it.")
+    path = base / hashlib.sha256(key.encode()).hexdigest()[:12]
+    path.mkdir(exist_ok=True)
+    base.chmod(0o711)
     path.chmod(0o711)
     return path
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,6 @@ from scripts.postgres import EmbeddedPostgres
 from scripts.valkey import EmbeddedValkey
 
 __all__ = ["DevServers", "EmbeddedPostgres", "EmbeddedValkey", "ServersUnavailable", "devservers"]
-
-DATABASE_VARIABLE = "TOLLGATE_DATABASE__URL"
-REDIS_VARIABLE = "TOLLGATE_REDIS__URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +33,9 @@ class DevServers:
 
 @contextlib.contextmanager
 def devservers(
-    run: Path, *, given: Mapping[str, str], max_connections: int = 200
+    run: Path, *, database_url: str | None, redis_url: str | None, max_connections: int = 200
 ) -> Iterator[DevServers]:
-    """Both servers while the block lasts; a URL in ``given`` (the environment) is used as it is.
+    """Both servers while the block lasts; a URL that is given is used as it is.
 
     Raises ServersUnavailable: already running in this checkout, or no binaries for this platform.
     """
@@ -46,11 +43,11 @@ def devservers(
     with ExitStack() as stack:
         stack.enter_context(_only_one(run / "lock"))
         started: list[LoopbackServer] = []
-        if not (redis_url := given.get(REDIS_VARIABLE)):
+        if redis_url is None:
             valkey = stack.enter_context(EmbeddedValkey(reachable_home(run / "valkey")))
             started.append(valkey)
             redis_url = valkey.url
-        if not (database_url := given.get(DATABASE_VARIABLE)):
+        if database_url is None:
             postgres = stack.enter_context(
                 EmbeddedPostgres(reachable_home(run / "postgres"), max_connections=max_connections)
             )

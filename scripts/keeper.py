@@ -1,9 +1,10 @@
 """Run one server as a child, and stop it when the process that wanted it has gone, however it went.
 
-Standard input is a pipe whose other end only that process holds: it closes when the process ends,
-even by SIGKILL, on Linux and macOS alike. The server is the keeper's own child, so its number can
-not have been given to a stranger when a signal is sent. First line of standard output: the
-server's process id. The keeper ends when the server and all its processes have, with its exit code.
+Standard input is a pipe whose other end only that process holds. Its first line is the order; it
+closes when the process ends, even by SIGKILL, on Linux and macOS alike. The server is the keeper's
+own child, so its number can not have been given to a stranger when a signal is sent. First line of
+standard output: the server's process id. The keeper ends when the server and all its processes
+have, with the server's exit code.
 
 Started as a file, isolated (``python -I``): nothing here may import from this project.
 """
@@ -20,8 +21,6 @@ import sys
 import threading
 from pathlib import Path
 
-#: How long each signal but the last may take; together below ten seconds.
-GRACE_S = 4.0
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -58,23 +57,24 @@ def parents() -> list[tuple[int, int]]:
     return pairs
 
 
-def _stop(child: subprocess.Popen[bytes], signals: list[int]) -> None:
+def _stop(child: subprocess.Popen[bytes], signals: list[int], grace_s: float) -> None:
     for number in signals:
         signal_family(child.pid, signal.SIGCONT)
         child.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_S)
+            child.wait(grace_s)
             return
     signal_family(child.pid, signal.SIGKILL)
 
 
 def main() -> int:
-    order = json.loads(sys.argv[1])
+    order = json.loads(sys.stdin.buffer.readline())
     _adopt_orphans()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Only the end of the starter counts. A handler, not SIG_IGN: the server would inherit that.
         signal.signal(number, lambda *_: None)
-    with Path(order["log"]).open("ab") as log:
+    # Our standard output is the starter's pipe: not the server's.
+    with Path(order["log"]).open("ab") if order["log"] else os.fdopen(os.dup(2), "ab") as log:
         child = subprocess.Popen(
             order["command"],
             stdin=subprocess.DEVNULL,
@@ -89,7 +89,7 @@ def main() -> int:
     def watch() -> None:
         while os.read(0, 1):
             pass
-        _stop(child, order["signals"])
+        _stop(child, order["signals"], order["grace_s"])
 
     threading.Thread(target=watch, daemon=True).start()
     code = child.wait()

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -16,13 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from scripts import keeper
 from scripts.account import ServersUnavailable, server_account
+from scripts.kept import Kept, Order
 from scripts.processes import running
 
 LOOPBACK = "127.0.0.1"
 #: A start takes a quarter of a second; recovery after a crash on a busy machine takes longer.
 START_TIMEOUT_S = 60.0
+#: For what a crash left running to end by itself.
+GRACE_S = 4.0
 #: Another program may take the port between our asking for a free one and the server's binding it;
 #: and what a crash left may need a moment to go.
 START_ATTEMPTS = 3
@@ -57,11 +56,10 @@ class LoopbackServer(ABC):
         self.log = self.directory / "log"
         self.account = server_account()
         self._port = port
-        self._keeper: subprocess.Popen[bytes] | None = None
-        self._pid = 0
+        self._kept: Kept | None = None
 
     def __repr__(self) -> str:
-        state = f"pid {self._pid}, port {self._port}" if self.alive else "stopped"
+        state = f"pid {self.pid}, port {self._port}" if self.alive else "stopped"
         return f"<{type(self).__name__} {state}>"
 
     def __enter__(self) -> Self:
@@ -90,11 +88,11 @@ class LoopbackServer(ABC):
     @property
     def pid(self) -> int:
         """Process id of the server itself."""
-        return self._pid
+        return self._kept.pid if self._kept else 0
 
     @property
     def alive(self) -> bool:
-        return self._keeper is not None and self._keeper.poll() is None
+        return self._kept is not None and self._kept.alive
 
     def start(self) -> None:
         """Start and wait until it answers; heals what a crash left behind. Keeps existing data."""
@@ -116,24 +114,22 @@ class LoopbackServer(ABC):
 
     def stop(self) -> None:
         """In order: clients are disconnected, data is written. Harmless when not running."""
-        if self._keeper is None:
-            return
-        if self._keeper.stdin:
-            self._keeper.stdin.close()
-        self._reap()
+        if self._kept:
+            self._kept.stop()
 
     def kill(self) -> None:
         """SIGKILL to the server and all its processes, as if the machine had lost them."""
-        if self.alive:
-            keeper.signal_family(self._pid, signal.SIGKILL)
-        self._reap()
+        if self._kept:
+            self._kept.kill()
 
     def suspend(self) -> None:
         """SIGSTOP: connections stay open, connecting still works, nothing answers."""
-        keeper.signal_family(self._pid, signal.SIGSTOP)
+        if self._kept:
+            self._kept.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        keeper.signal_family(self._pid, signal.SIGCONT)
+        if self._kept:
+            self._kept.signal(signal.SIGCONT)
 
     def restart(self) -> None:
         self.stop()
@@ -162,7 +158,7 @@ class LoopbackServer(ABC):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
                     os.kill(pid, number)
-            _await_end(left, keeper.GRACE_S)
+            _await_end(left, GRACE_S)
             number = signal.SIGKILL
 
     def _leftovers(self) -> list[int]:
@@ -184,46 +180,26 @@ class LoopbackServer(ABC):
         self.account.own(self.data)
 
     def _launch(self) -> None:
-        order = {
-            "command": self.command(),
-            "directory": str(self.data),
-            "environment": environment(),
-            "log": str(self.log),
-            "account": self.account.popen(),
-            "signals": self.stop_signals,
-        }
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        # A session of its own: Ctrl-C is for us, and we stop the servers last.
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", keeper.__file__, json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
+        self._kept = Kept(
+            Order(
+                command=self.command(),
+                directory=self.data,
+                environment=environment(),
+                stop_signals=self.stop_signals,
+                log=self.log,
+                account=self.account,
+            )
         )
-        assert self._keeper.stdout is not None  # noqa: S101 (asked for above)
-        line = self._keeper.stdout.readline()
-        if not line:
-            self._reap()
-            raise ServersUnavailable(f"{self.name} could not be executed: {self.command()[0]}")
-        self._pid = int(line)
 
     def _wait_until_answering(self) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S
         while self.alive and time.monotonic() < deadline:
             if self.answers():
                 return True
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._keeper and self._keeper.wait(0.02)
+            self._kept and self._kept.wait(0.02)
         self.stop()
         return False
-
-    def _reap(self) -> None:
-        if self._keeper is None:
-            return
-        with contextlib.suppress(BrokenPipeError):
-            self._keeper.__exit__(None, None, None)  # closes both pipes and waits
-        self._keeper = None
-        self._pid = 0
 
     def _passing_trouble(self) -> bool:
         return any(text in self._log_end() for text in _PASSING)

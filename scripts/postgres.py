@@ -118,6 +118,7 @@ class EmbeddedPostgres(LoopbackServer):
                 env=environment(),
                 capture_output=True,
                 text=True,
+                check=False,
                 **self.account.popen(),
             )
         if made.returncode != 0:
