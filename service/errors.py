@@ -142,6 +142,24 @@ class QueryTimeout(DependencyError):
     dependency = "postgres"
 
 
+class ConstraintViolated(TollgateError):
+    """The database refuses a row that breaks one of its rules."""
+
+    def __init__(self, constraint: str | None = None) -> None:
+        super().__init__(f"The database refuses a row that breaks the rule {constraint}.")
+        self.constraint = constraint
+
+
+class StatementFailed(TollgateError):
+    """A database statement is wrong, which is a fault of this program."""
+
+
+class MigrationFailed(TollgateError):
+    """The database schema could not be brought up to date."""
+
+    code = "migration-failed"
+
+
 class PaymentUnavailable(DependencyError):
     """The payment service cannot be reached or refuses work at the moment; nothing was charged."""
 

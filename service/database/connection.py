@@ -1,0 +1,115 @@
+"""One PostgreSQL connection: aiopg's, with its faults in connecting and waiting repaired.
+
+Four faults of aiopg 1.4.0 end here, because each lies in how it waits for the socket:
+
+- it keeps the loop watching a socket that libpq closes and reopens on its own (next address of a
+  host, TLS refused, connection refused): the connection hangs on asyncio, and under uvloop the
+  next one to get that descriptor fails with a RuntimeError. Here nothing is watched while libpq
+  is at work, and what is watched is asked for anew after each step;
+- libpq ignores ``connect_timeout`` in asynchronous mode: ours is a loop timer;
+- a query cancelled by the server reached the caller as ``CancelledError``, as if the task had been
+  cancelled: psycopg2's own error passes on;
+- ``asyncio.wait_for`` may swallow a cancellation before Python 3.12: ``asyncio.timeout`` does not.
+
+It leans on private names, so aiopg is pinned to exactly 1.4.0 and tests/unit/database watches them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import Any
+
+import psycopg2
+from aiopg.connection import Connection as AiopgConnection
+from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, TRANSACTION_STATUS_IDLE
+from psycopg2.extras import register_uuid
+
+from service.database.dsn import Dsn
+
+
+class Connection(AiopgConnection):
+    """An aiopg connection that waits correctly; made by ``connect``."""
+
+    async def _connect(self) -> Connection:
+        self._loop.remove_reader(self._conn.fileno())
+        try:
+            async with asyncio.timeout(self._timeout):
+                while (state := self._conn.poll()) != POLL_OK:
+                    await self._socket_ready(state)
+        except BaseException:
+            self._fileno = None  # libpq's to close, and nobody watches it
+            self._waiter = None
+            self._close()
+            raise
+        self._fileno = self._conn.fileno()
+        self._loop.add_reader(self._fileno, self._ready, self._weakref)
+        self._waiter = None
+        register_uuid(conn_or_curs=self._conn)  # type: ignore[no-untyped-call]
+        return self
+
+    async def _socket_ready(self, state: int) -> None:
+        """Wait once for the socket libpq uses at this moment."""
+        descriptor = self._conn.fileno()
+        ready = self._loop.create_future()
+        if state == POLL_READ:
+            add, remove = self._loop.add_reader, self._loop.remove_reader
+        elif state == POLL_WRITE:
+            add, remove = self._loop.add_writer, self._loop.remove_writer
+        else:
+            raise psycopg2.OperationalError(f"unexpected state {state} while connecting")
+        add(descriptor, _settle, ready)
+        try:
+            await ready
+        finally:
+            remove(descriptor)
+
+    async def _poll(self, waiter: asyncio.Future[None], timeout: float) -> None:
+        self._ready(self._weakref)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except (asyncio.CancelledError, TimeoutError):
+            # The answer is still to come: nobody else may ever read it from this connection.
+            self._close()
+            raise
+        finally:
+            self._waiter = None
+
+    def alive(self) -> bool:
+        """Is it open, as far as this end has been told? Reads what has arrived; sends nothing.
+
+        A server that drops an idle connection says why and then closes: two readings.
+        """
+        while not self.closed and _readable(self._conn.fileno()):
+            self._ready(self._weakref)
+        return not self.closed
+
+    def idle(self) -> bool:
+        """Open, and in no transaction."""
+        return not self.closed and self.raw.get_transaction_status() == TRANSACTION_STATUS_IDLE
+
+
+async def connect(dsn: Dsn, *, timeout_s: float) -> Connection:
+    """Open one connection within ``timeout_s``, the look-up of its host included.
+
+    Raises TimeoutError, OSError (the name cannot be resolved) and psycopg2.Error.
+    """
+    async with asyncio.timeout(timeout_s):
+        text = await dsn.resolve()
+        raw: Any = Connection(
+            text, timeout_s, enable_json=False, enable_hstore=False, enable_uuid=False
+        )
+        connection: Connection = await raw
+        return connection
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _readable(descriptor: int) -> bool:
+    poll = select.poll()  # unlike select.select, it takes descriptors above 1023
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
