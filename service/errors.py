@@ -168,7 +168,7 @@ class PaymentUnavailable(DependencyError):
 
 
 class CircuitOpen(PaymentUnavailable):
-    """The payment service has failed repeatedly and is given time to recover; nothing was charged."""
+    """The payment service failed repeatedly and is given time to recover; nothing was charged."""
 
     code = "payment-circuit-open"
 

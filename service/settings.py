@@ -202,7 +202,7 @@ class LimitSettings(Section):
 
 
 class Settings(BaseSettings):
-    """The whole tree; section and field names are those of the variables in docs/configuration.md."""
+    """The whole tree; its names are those of the variables in docs/configuration.md."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -234,8 +234,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The files come in through init; the environment must win over them.
-        return env_settings, init_settings, DefaultSettingsSource(
-            settings_cls, nested_model_default_partial_update=True
+        return (
+            env_settings,
+            init_settings,
+            DefaultSettingsSource(settings_cls, nested_model_default_partial_update=True),
         )
 
     @model_validator(mode="after")

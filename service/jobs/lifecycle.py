@@ -212,13 +212,13 @@ class Lifecycle:
 
     async def _have_paid(self, new: NewJob) -> None:
         try:
-            payment = await self._gateway.create(self._order(new))
+            terms = terms_of(await self._gateway.create(self._order(new)))
         except (PaymentUnavailable, PaymentRejected) as error:
             # Certainly no payment: the job ends here, and the key may be used again.
             if await self._repository.abandon(new.id, error.code, error.message):
                 self._metrics.job_moved(JobState.CREATING, JobState.FAILED)
             raise
-        if await self._repository.attach(new.id, terms_of(payment), "payment-requested"):
+        if await self._repository.attach(new.id, terms, "payment-requested"):
             self._metrics.job_moved(JobState.CREATING, JobState.AWAITING_PAYMENT)
 
     def _order(self, new: NewJob) -> PaymentOrder:
@@ -240,9 +240,9 @@ class Lifecycle:
 
 
 def terms_of(payment: Payment) -> PaymentTerms:
-    """The terms a purchaser is shown, from the payment as the payment service reports it."""
-    if payment.pay_by_time_ms is None:
-        raise PaymentRejected("The payment service gave no time to pay by.")
+    """The terms a purchaser is shown; raises PaymentRejected where the service left some out."""
+    if not payment.payable or payment.pay_by_time_ms is None:
+        raise PaymentRejected("The payment service made a payment that nobody can pay.")
     return PaymentTerms(
         payment_id=payment.id,
         blockchain_identifier=payment.blockchain_identifier,

@@ -1,4 +1,4 @@
-"""Background work that repeats: one task per loop, woken early, slowed by failures, stopped cleanly."""
+"""Background work that repeats: a task for each loop, woken early, slowed by failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class Loop:
     tried again with a growing pause; it never ends the loop.
     """
 
-    def __init__(self, name: str, tick: Callable[[], Awaitable[bool]], *, interval_s: float) -> None:
+    def __init__(
+        self, name: str, tick: Callable[[], Awaitable[bool]], *, interval_s: float
+    ) -> None:
         self._name = name
         self._tick = tick
         self._interval_s = interval_s

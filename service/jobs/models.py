@@ -12,7 +12,7 @@ from service.flows.models import Flow, Variant
 
 
 class JobState(StrEnum):
-    """A job's state; MIP-003 shows all of them but ``creating``, which no one has an answer for yet."""
+    """A job's state; MIP-003 shows all but ``creating``, which nobody has been answered yet."""
 
     CREATING = "creating"
     AWAITING_PAYMENT = "awaiting_payment"
@@ -125,7 +125,7 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that this worker holds: written back only under the same owner and attempt (a fence)."""
+    """A run this worker holds: written back only under the same owner and attempt (a fence)."""
 
     job_id: UUID
     owner: str

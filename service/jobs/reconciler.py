@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from service.errors import PaymentRejected
+from service.errors import PaymentRejected, TollgateError
 from service.jobs.lifecycle import Waker, terms_of
 from service.jobs.models import JobState, OpenPayment
 from service.jobs.repository import JobRepository
@@ -36,6 +36,8 @@ CHECK_AGAIN_S = 30.0
 CHECKS_AT_ONCE = 20
 #: The feed is read from a little before the oldest open job: the two clocks may differ.
 CLOCK_MARGIN = timedelta(minutes=10)
+#: Read again at the feed's end: a change may become visible after a later one.
+OVERLAP_S = 5.0
 
 FUNDED = "FundsLocked"
 #: States in which the purchaser's funds are gone or never were right: the job will not be run.
@@ -84,7 +86,8 @@ class Reconciler:
         page = await self._gateway.changes(since)
         await self._observe(page.payments)
         # Written down only after the page was dealt with: a crash between the two reads it again.
-        position = {"last_update": page.next.last_update, "cursor_id": page.next.cursor_id}
+        following = page.next.rewound(OVERLAP_S) if page.complete else page.next
+        position = {"last_update": following.last_update, "cursor_id": following.cursor_id}
         await self._repository.save_loop(LOOP, self._owner, position)
         return not page.complete
 
@@ -100,8 +103,12 @@ class Reconciler:
                 log.error("payment_check_rejected", job_id=str(job.job_id), reason=error.message)
         return len(due) == CHECKS_AT_ONCE
 
-    async def leave(self) -> None:
-        await self._repository.leave_loop(LOOP, self._owner)
+    async def leave_quietly(self) -> None:
+        """Let another worker read the feed at once; if that fails, the lease ends by itself."""
+        try:
+            await self._repository.leave_loop(LOOP, self._owner)
+        except TollgateError as error:
+            log.info("lease_not_left", lease=LOOP, code=error.code)
 
     async def _watermark(self, memory: dict[str, str | None]) -> Watermark | None:
         if last_update := memory.get("last_update"):
@@ -109,8 +116,7 @@ class Reconciler:
         since: datetime | None = await self._repository.oldest_open_payment()
         if since is None:
             return None
-        moment = (since - CLOCK_MARGIN).astimezone(UTC)
-        return Watermark(last_update=moment.strftime("%Y-%m-%dT%H:%M:%S.000Z"), cursor_id=None)
+        return Watermark.at(since - CLOCK_MARGIN)
 
     async def _observe(self, payments: tuple[Payment, ...]) -> None:
         jobs = await self._repository.find_payments(
@@ -123,8 +129,12 @@ class Reconciler:
             job = by_chain.get(payment.blockchain_identifier)
             if job is None and (job_id := _job_id(payment)):
                 job = by_id.get(job_id)
-            if job is not None:
+            if job is None:
+                continue
+            try:
                 await self._apply(job, payment, confirmed=False)
+            except PaymentRejected as error:  # one bad payment must not stop the feed
+                log.error("payment_rejected", job_id=str(job.job_id), reason=error.message)
 
     async def _check(self, job: OpenPayment) -> None:
         if job.state is JobState.CREATING:
@@ -133,9 +143,7 @@ class Reconciler:
             await self._check_unpaid(job)
 
     async def _find_intent(self, job: OpenPayment) -> None:
-        payment = await self._gateway.find(
-            job.job_id, created_after=job.created_at - CLOCK_MARGIN
-        )
+        payment = await self._gateway.find(job.job_id, created_after=job.created_at - CLOCK_MARGIN)
         if payment is not None:
             await self._apply(job, payment, confirmed=False)
             return

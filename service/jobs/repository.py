@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from service.database.pool import Database, Row
-from service.database.queries import load_queries
+from service.database import Database, Row, Transaction, load_queries
 from service.jobs.models import (
     Claim,
     InputRequest,
@@ -84,7 +83,7 @@ class JobRepository:
         return None
 
     @staticmethod
-    async def _key_holder(tx: Any, new: NewJob) -> KeyRecord:
+    async def _key_holder(tx: Transaction, new: NewJob) -> KeyRecord:
         row = await tx.fetch_one(SQL.find_key, {"scope": new.key_scope, "key": new.key})
         if row is None:  # released between the two statements: the same as still in progress
             return KeyRecord(new.fingerprint, new.id)

@@ -29,7 +29,9 @@ LATE_S = 3600.0
 
 SETTLED = frozenset({"ResultSubmitted", "Disputed", "Withdrawn", "WithdrawAuthorized"})
 #: The funds went back or elsewhere: no result can change that.
-LOST = frozenset({"RefundWithdrawn", "RefundAuthorized", "DisputedWithdrawn", "FundsOrDatumInvalid"})
+LOST = frozenset(
+    {"RefundWithdrawn", "RefundAuthorized", "DisputedWithdrawn", "FundsOrDatumInvalid"}
+)
 
 
 class ResultSubmitter(Protocol):

@@ -1,0 +1,74 @@
+"""The two web applications of a worker: the public one for clients, the internal one for operators.
+
+Four steps each: middlewares, routes, keys, lifespan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from service import metrics
+from service.api import keys, middlewares, routes
+from service.api.identity import ClientIdentity
+from service.settings import Settings
+from service.wiring import Services, connect
+
+
+async def create_app(settings: Settings, *, loops: bool = True) -> web.Application:
+    """The public application; its start connects all parts, its clean-up closes them.
+
+    ``loops=False`` leaves out the background work (job loops, health polling, heartbeats).
+    """
+    registry = CollectorRegistry()
+    app = web.Application(
+        middlewares=middlewares.in_order(metrics.http_middleware(registry)),
+        client_max_size=settings.server.body_limit_bytes,
+    )
+    routes.setup(app)
+    _set_edge_keys(app, settings)
+    app[keys.METRICS_PAGE] = metrics.page_handler(registry)
+
+    async def lifespan(app: web.Application) -> AsyncIterator[None]:
+        async with connect(settings, loops=loops, registry=registry) as services:
+            _set_service_keys(app, services)
+            yield
+
+    app.cleanup_ctx.append(lifespan)
+    return app
+
+
+async def create_internal_app(settings: Settings, public: web.Application) -> web.Application:
+    """The operators' application: same parts as ``public``, which must be started before it."""
+    app = web.Application(middlewares=middlewares.in_order_internal())
+    routes.setup_internal(app)
+    _set_edge_keys(app, settings)
+    for key in (keys.METRICS_PAGE, keys.DRAINING):
+        app[key] = public[key]
+
+    async def share(app: web.Application) -> None:
+        for key in (keys.HEALTH, keys.METRICS, keys.BREAKER, keys.READY):
+            app[key] = public[key]
+
+    app.on_startup.append(share)
+    return app
+
+
+def _set_edge_keys(app: web.Application, settings: Settings) -> None:
+    app[keys.SERVER] = settings.server
+    app[keys.LOGGING] = settings.logging
+    app[keys.IDENTITY] = ClientIdentity(settings.server.trusted_proxies)
+    app[keys.DRAINING] = keys.DrainState()
+
+
+def _set_service_keys(app: web.Application, services: Services) -> None:
+    app[keys.CATALOG] = services.catalog
+    app[keys.JOBS] = services.lifecycle
+    app[keys.LIMITER] = services.limiter
+    app[keys.POLICIES] = services.policies
+    app[keys.BREAKER] = services.breaker
+    app[keys.HEALTH] = services.health
+    app[keys.METRICS] = services.metrics
+    app[keys.READY] = lambda: services.database.ready

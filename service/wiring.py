@@ -1,0 +1,216 @@
+"""The one place that knows how the parts meet: builds all, in order, and closes all, in reverse.
+
+The body of ``connect`` is the boot order. It waits for no dependency: PostgreSQL and Redis may be
+away at start, then the worker answers what it can and says what it lacks, as at any other time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from service.admission.limiter import Limiter
+from service.admission.models import Policy, policies_from
+from service.breaker.breaker import Breaker
+from service.cache.cache import TieredCache
+from service.database import Database
+from service.errors import ConfigurationError
+from service.flows.catalog import Catalog
+from service.health import ComponentState, Health
+from service.jobs.lifecycle import Lifecycle
+from service.jobs.loops import Loop
+from service.jobs.reconciler import Reconciler, worker_name
+from service.jobs.repository import JobRepository
+from service.jobs.runs import Runs
+from service.jobs.settlement import Settler
+from service.metrics import Metrics
+from service.payments.client import PaymentClient
+from service.payments.gateway import PaymentGateway
+from service.runners.runners import Runners
+from service.settings import Settings
+from service.store.client import Store
+
+#: How long the start waits for PostgreSQL before it goes on without.
+DATABASE_WAIT_S = 3.0
+#: How often waiting questions and overlong runs are looked for.
+EXPIRE_INTERVAL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All collaborators of one worker; handed to the composition roots only, never further."""
+
+    metrics: Metrics
+    store: Store
+    database: Database
+    breaker: Breaker
+    limiter: Limiter
+    policies: Mapping[str, Policy]
+    catalog: Catalog
+    gateway: PaymentGateway
+    repository: JobRepository
+    lifecycle: Lifecycle
+    runs: Runs
+    health: Health
+
+
+@asynccontextmanager
+async def connect(
+    settings: Settings, *, loops: bool, registry: CollectorRegistry | None = None
+) -> AsyncIterator[Services]:
+    """Everything, connected; ``loops`` also starts the background work of this worker's role.
+
+    Raises ConfigurationError where a needed setting is missing.
+    """
+    async with AsyncExitStack() as stack:
+        metrics = Metrics(registry or CollectorRegistry())
+        store = Store(settings.redis, url=_secret(settings.redis.url, "redis.url"))
+        await store.open()
+        stack.push_async_callback(store.close)
+        database = Database(
+            settings.database,
+            url=_secret(settings.database.url, "database.url"),
+            application_name=f"tollgate-{settings.server.role}",
+        )
+        await database.open(wait_s=DATABASE_WAIT_S)
+        stack.push_async_callback(database.close)
+        _required(settings.payment.url, "payment.url")
+        _secret(settings.payment.api_key, "payment.api_key")
+        client = PaymentClient(settings.payment)
+        await client.open()
+        stack.push_async_callback(client.close)
+        runners = Runners()
+        await runners.open()
+        stack.push_async_callback(runners.close)
+
+        breaker = Breaker("payment", settings.breaker, store)
+        limiter = Limiter(store, workers_hint=settings.server.workers)
+        cache = TieredCache(store, settings.cache, namespace="flow")
+        catalog = Catalog(database, cache)
+        gateway = PaymentGateway(client, breaker, settings.payment)
+        stack.push_async_callback(gateway.close)
+        owner = worker_name()
+        repository = JobRepository(database, settings.jobs)
+        runs = Runs(
+            repository,
+            catalog.by_uid,
+            runners,
+            settings=settings.jobs,
+            metrics=metrics,
+            owner=owner,
+        )
+        run_loop = Loop("runs", runs.tick, interval_s=settings.jobs.poll_interval)
+        lifecycle = Lifecycle(
+            repository,
+            gateway,
+            settings=settings.jobs,
+            payment=settings.payment,
+            metrics=metrics,
+            runs=run_loop,
+        )
+        services = Services(
+            metrics=metrics,
+            store=store,
+            database=database,
+            breaker=breaker,
+            limiter=limiter,
+            policies=policies_from(settings.limits),
+            catalog=catalog,
+            gateway=gateway,
+            repository=repository,
+            lifecycle=lifecycle,
+            runs=runs,
+            health=_health(store, database, breaker, metrics),
+        )
+        if loops:
+            await _start_background(stack, settings, services, run_loop, owner)
+        yield services
+
+
+async def _start_background(
+    stack: AsyncExitStack, settings: Settings, services: Services, run_loop: Loop, owner: str
+) -> None:
+    await services.limiter.start()
+    stack.push_async_callback(services.limiter.stop)
+    await services.health.start()
+    stack.push_async_callback(services.health.stop)
+    if settings.server.role == "web":
+        return
+    reconciler = Reconciler(
+        services.repository,
+        services.gateway,
+        settings=settings.jobs,
+        payment=settings.payment,
+        metrics=services.metrics,
+        runs=run_loop,
+        owner=owner,
+    )
+    settler = Settler(services.repository, services.gateway, metrics=services.metrics)
+    poll_s, runs = settings.payment.poll_interval, services.runs
+    loops = (
+        run_loop,
+        Loop("leases", runs.renew, interval_s=settings.jobs.lease_seconds / 3),
+        Loop("expiry", runs.expire, interval_s=EXPIRE_INTERVAL_S),
+        Loop("payment-changes", reconciler.changes, interval_s=poll_s),
+        Loop("payment-checks", reconciler.checks, interval_s=poll_s),
+        Loop("settlement", settler.tick, interval_s=poll_s),
+    )
+    # Undone in reverse: no new claims, then the runs end, then their leases need no renewal.
+    stack.push_async_callback(reconciler.leave_quietly)
+    for loop in loops[1:]:
+        loop.start()
+        stack.push_async_callback(loop.stop)
+    stack.push_async_callback(runs.stop, within_s=settings.server.shutdown_timeout)
+    run_loop.start()
+    stack.push_async_callback(run_loop.stop)
+
+
+def _health(store: Store, database: Database, breaker: Breaker, metrics: Metrics) -> Health:
+    async def redis() -> ComponentState:
+        await store.ping()
+        return ComponentState("ok")
+
+    async def postgres() -> ComponentState:
+        began_s = time.monotonic()
+        await database.fetch_one("SELECT 1 AS one", timeout_s=1.0)
+        latency_ms = (time.monotonic() - began_s) * 1000
+        pool = database.status()
+        metrics.pool(size=pool.size, used=pool.used, waiting=pool.waiting)
+        return ComponentState(
+            "ok",
+            latency_ms,
+            {"pool_size": pool.size, "pool_used": pool.used, "pool_waiting": pool.waiting},
+        )
+
+    async def payment() -> ComponentState:
+        seen = await breaker.snapshot()
+        metrics.breaker("payment", seen.state)
+        state: ComponentState = ComponentState(
+            "ok" if seen.state == "closed" else "degraded",
+            detail={"breaker": seen.state, "retry_after_ms": seen.retry_after_ms},
+        )
+        return state
+
+    health = Health()
+    health.register("redis", redis, critical=False)
+    health.register("postgres", postgres, critical=True)
+    health.register("payment", payment, critical=False)
+    return health
+
+
+def _required(value: str | None, name: str) -> str:
+    if not value:
+        variable = "TOLLGATE_" + name.upper().replace(".", "__")
+        raise ConfigurationError(
+            f"{name} is not set: set {variable}, or use `make run`, which starts one for you"
+        )
+    return value
+
+
+def _secret(value: SecretStr | None, name: str) -> str:
+    return _required(value.get_secret_value() if value else None, name)
