@@ -1,0 +1,1 @@
+"""Asking the payment service for money's sake: one gateway that never pays twice."""

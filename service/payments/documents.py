@@ -1,0 +1,164 @@
+"""The payment service's JSON, parsed straight from bytes into our own values.
+
+Unknown keys are ignored and unknown states kept as text: the service grows, and a word we do not
+know yet must not lose the payment it is said about.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from service.payments.models import V1, KeyStatus, Payment
+
+Data = TypeVar("Data")
+
+_DIGITS = re.compile(r"[0-9]{1,16}")
+
+
+def _milliseconds(value: object) -> object:
+    """``"1735689600000"`` and nothing looser: no sign, blank, fraction or underscore."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("must be a whole number of milliseconds as text")
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Milliseconds = Annotated[int, BeforeValidator(_milliseconds), Field(ge=0)]
+Moment = Annotated[datetime, AfterValidator(_aware)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        hide_input_in_errors=True,
+    )
+
+
+class Answer(Document, Generic[Data]):
+    """The envelope of every success."""
+
+    # Its documentation says "Success", its servers say "success".
+    status: Annotated[Literal["success"], BeforeValidator(_lower)]
+    data: Data
+
+
+class ErrorBody(Document):
+    message: str = ""
+
+
+class ErrorAnswer(Document):
+    """The envelope of every failure; only its presence and the message matter."""
+
+    status: str
+    error: ErrorBody = ErrorBody()
+
+
+class NextAction(Document):
+    requested_action: Text
+    error_type: str | None = None
+    error_note: str | None = None
+    result_hash: str | None = None
+
+
+class Source(Document):
+    payment_source_type: str = V1
+
+
+class SellingWallet(Document):
+    wallet_vkey: str
+
+
+class Transaction(Document):
+    """Only that there is one matters."""
+
+
+class PaymentDocument(Document):
+    id: Text
+    blockchain_identifier: Annotated[str, Field(min_length=1, max_length=8000)]
+    agent_identifier: str | None
+    pay_by_time: Milliseconds | None
+    submit_result_time: Milliseconds
+    unlock_time: Milliseconds
+    external_dispute_unlock_time: Milliseconds
+    on_chain_state: str | None
+    next_action: Annotated[NextAction, Field(alias="NextAction")]
+    current_transaction: Annotated[Transaction | None, Field(alias="CurrentTransaction")]
+    smart_contract_wallet: Annotated[SellingWallet | None, Field(alias="SmartContractWallet")]
+    payment_source: Annotated[Source, Field(alias="PaymentSource")]
+    result_hash: str | None
+    metadata: str | None
+    created_at: Moment
+    updated_at: Text
+    next_action_or_on_chain_state_or_result_last_changed_at: Text
+
+    def value(self) -> Payment:
+        wallet, action = self.smart_contract_wallet, self.next_action
+        return Payment(
+            id=self.id,
+            blockchain_identifier=self.blockchain_identifier,
+            agent_identifier=self.agent_identifier or "",
+            pay_by_time_ms=self.pay_by_time,
+            submit_result_time_ms=self.submit_result_time,
+            unlock_time_ms=self.unlock_time,
+            external_dispute_unlock_time_ms=self.external_dispute_unlock_time,
+            seller_vkey=wallet.wallet_vkey if wallet else "",
+            on_chain_state=self.on_chain_state,
+            next_action=action.requested_action,
+            error_type=action.error_type,
+            error_note=action.error_note,
+            result_hash=self.result_hash,
+            next_action_result_hash=action.result_hash,
+            metadata=self.metadata,
+            payment_source_type=self.payment_source.payment_source_type,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            last_changed_at=self.next_action_or_on_chain_state_or_result_last_changed_at,
+            has_transaction=self.current_transaction is not None,
+        )
+
+
+class PaymentList(Document):
+    payments: Annotated[tuple[PaymentDocument, ...], Field(alias="Payments")]
+
+    def values(self) -> tuple[Payment, ...]:
+        return tuple(document.value() for document in self.payments)
+
+
+class KeyDocument(Document):
+    """The key's rights: three flags now, one word in older services."""
+
+    status: str
+    can_read: bool | None = None
+    can_pay: bool | None = None
+    permission: str | None = None
+    networks: Annotated[tuple[str, ...], Field(alias="NetworkLimit")] = ()
+
+    def value(self) -> KeyStatus:
+        pays = self.permission in {"ReadAndPay", "Admin"}
+        return KeyStatus(
+            active=self.status.lower() == "active",
+            can_read=self.permission is not None if self.can_read is None else self.can_read,
+            can_pay=pays if self.can_pay is None else self.can_pay,
+            networks=self.networks,
+        )
+
+
+class Ignored(Document):
+    """An answer of which only the success matters."""
