@@ -1,0 +1,198 @@
+"""Every measure Tollgate takes of itself, declared once; HTTP itself is the exporter's to count.
+
+``prometheus_client`` decides when it is first imported whether values live in this process or in
+files shared by all workers of a replica, by PROMETHEUS_MULTIPROC_DIR: the server sets it before
+any worker imports this module. Labels come from closed sets only (policies, states, outcomes),
+never from what a client sent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from aiohttp_prometheus_exporter.handler import (
+    metrics as exporter_page,
+)
+from aiohttp_prometheus_exporter.middleware import (
+    prometheus_middleware_factory,
+)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: A payment call has a budget of 24 s: fine where calls should be, coarse towards the limit.
+PAYMENT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 25)
+#: Runs last from milliseconds (built-in flows) to an hour.
+RUN_BUCKETS_S = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 1800, 3600)
+BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
+
+Middleware = Callable[..., Awaitable[Any]]
+
+
+class Metrics:
+    """The ``tollgate_*`` collectors, one attribute each; one object per registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._admission_and_cache()
+        self._breaker_and_payments()
+        self._jobs()
+        self._database()
+
+    def breaker(self, name: str, state: Literal["closed", "half-open", "open"]) -> None:
+        """Show the breaker's state as this worker last saw it."""
+        self.breaker_state.labels(name).set(BREAKER_STATES[state])
+
+    def pool(self, *, size: int, used: int, waiting: int) -> None:
+        """Show this worker's database pool; workers are summed."""
+        self.pool_size.set(size)
+        self.pool_used.set(used)
+        self.pool_waiting.set(waiting)
+
+    def job_moved(self, before: str, after: str) -> None:
+        """Count a job's change of state; ``before`` is ``none`` for a new job."""
+        self.job_transitions.labels(before, after).inc()
+
+    def run_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """Count one run of a flow and its time."""
+        self.runner_runs.labels(kind, outcome).inc()
+        self.runner_run_seconds.labels(kind).observe(seconds)
+
+    def _admission_and_cache(self) -> None:
+        self.admission_decisions = self._counter(
+            "admission_decisions",
+            "Requests admitted or refused, by policy. outcome: allowed; denied (by the shared"
+            " bucket); local (allowed by this worker's share, Redis away); shadow (would have"
+            " been denied, the policy only watches).",
+            "policy",
+            "outcome",
+        )
+        self.cache_lookups = self._counter(
+            "cache_lookups",
+            "Lookups in the flow cache. tier: local (this worker), shared (Redis), source"
+            " (PostgreSQL); outcome: hit, stale (served past its fresh time), miss, error.",
+            "tier",
+            "outcome",
+        )
+
+    def _breaker_and_payments(self) -> None:
+        self.breaker_state = self._gauge(
+            "breaker_state",
+            "State of a circuit breaker as the workers see it: 0 closed, 1 half-open, 2 open;"
+            " the worst view of all workers.",
+            "livemax",
+            "breaker",
+        )
+        self.breaker_transitions = self._counter(
+            "breaker_transitions",
+            "Changes of a circuit breaker's state seen by this replica, by the new state.",
+            "breaker",
+            "state",
+        )
+        self.payment_calls = self._counter(
+            "payment_calls",
+            "Calls to the payment service. operation: create, find, resolve, changes, submit,"
+            " recover, refund, check; outcome: ok, rejected, unavailable, open (not sent, circuit"
+            " open), busy (not sent, bulkhead full), unknown (sent, no answer).",
+            "operation",
+            "outcome",
+        )
+        self.payment_call_seconds = self._histogram(
+            "payment_call_seconds",
+            "Time of a whole call to the payment service, retries included, in seconds.",
+            PAYMENT_BUCKETS_S,
+            "operation",
+        )
+
+    def _jobs(self) -> None:
+        self.job_transitions = self._counter(
+            "job_transitions",
+            "Jobs that went from one state to another; from is none for a new job.",
+            "from",
+            "to",
+        )
+        self.runner_runs = self._counter(
+            "runner_runs",
+            "Runs of flows that ended. kind: builtin or http; outcome: done, failed,"
+            " needs-input, unavailable, lost (lease lost to another worker).",
+            "kind",
+            "outcome",
+        )
+        self.runner_run_seconds = self._histogram(
+            "runner_run_seconds", "Time of one run of a flow, in seconds.", RUN_BUCKETS_S, "kind"
+        )
+        self.settlement_backlog = self._gauge(
+            "settlement_backlog",
+            "Results that wait to be submitted to the payment service, in the whole fleet.",
+            "livemax",
+        )
+
+    def _database(self) -> None:
+        self.pool_size = self._gauge(
+            "database_pool_connections",
+            "Open PostgreSQL connections, all workers of the replica together.",
+            "livesum",
+        )
+        self.pool_used = self._gauge(
+            "database_pool_used_connections",
+            "PostgreSQL connections in use, all workers of the replica together.",
+            "livesum",
+        )
+        self.pool_waiting = self._gauge(
+            "database_pool_waiting_requests",
+            "Callers that wait for a PostgreSQL connection, all workers together.",
+            "livesum",
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"tollgate_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(f"tollgate_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+    def _gauge(
+        self, name: str, text: str, across_workers: Literal["livesum", "livemax"], *labels: str
+    ) -> Gauge:
+        return Gauge(
+            f"tollgate_{name}",
+            text,
+            labels,
+            registry=self.registry,
+            multiprocess_mode=across_workers,
+        )
+
+
+def http_middleware(registry: CollectorRegistry) -> Middleware:
+    """The exporter's middleware; it labels by ``remote``, so that must be one constant.
+
+    That is ``handler(request.clone(remote="-"))`` in the middleware outside it; otherwise every
+    client address becomes a series of its own.
+    """
+    middleware: Middleware = prometheus_middleware_factory(registry=registry)
+    return middleware
+
+
+def page_handler(registry: CollectorRegistry) -> Middleware:
+    """The handler of ``/metrics``: all workers of the replica where they share a directory."""
+    shown = registry
+    if os.environ.get(MULTIPROCESS_VARIABLE):
+        shown = CollectorRegistry()
+        MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
+    handler: Middleware = exporter_page(registry=shown)
+    return handler
+
+
+def forget_worker(directory: Path, pid: int) -> None:
+    """Drop the gauges of a worker that is gone; its counters stay, or totals would fall.
+
+    ``gauge_all`` too: the exporter's own gauge has that mode, and the library's
+    ``mark_process_dead`` would keep a series for every worker that ever died.
+    """
+    for mode in ("all", "live*"):
+        for file in directory.glob(f"gauge_{mode}_{pid}.db"):
+            file.unlink(missing_ok=True)

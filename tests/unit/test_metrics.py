@@ -1,0 +1,140 @@
+"""Collectors, the exporter's middleware, and the page that sums several processes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.metrics import Metrics, forget_worker, http_middleware, page_handler
+
+ROOT = Path(__file__).parents[2]
+
+
+async def page(registry: CollectorRegistry) -> web.Response:
+    response = await page_handler(registry)(make_mocked_request("GET", "/metrics"))
+    assert isinstance(response, web.Response)
+    return response
+
+
+async def text(registry: CollectorRegistry) -> str:
+    body = (await page(registry)).body
+    assert isinstance(body, bytes)
+    return body.decode()
+
+
+async def test_page_is_prometheus_text_and_shows_what_was_counted() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.admission_decisions.labels("flows", "denied").inc(3)
+    metrics.breaker("payment", "half-open")
+    metrics.pool(size=10, used=4, waiting=1)
+    metrics.job_transitions.labels("none", "creating").inc()
+    response = await page(registry)
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    shown = await text(registry)
+    assert 'tollgate_admission_decisions_total{outcome="denied",policy="flows"} 3.0' in shown
+    assert 'tollgate_breaker_state{breaker="payment"} 1.0' in shown
+    assert "tollgate_database_pool_used_connections 4.0" in shown
+    assert 'tollgate_job_transitions_total{from="none",to="creating"} 1.0' in shown
+
+
+def test_every_collector_is_ours_explained_and_carries_its_unit() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    families = list(text_string_to_metric_families(generate_latest(registry).decode()))
+    families = [family for family in families if not family.name.endswith("_created")]
+    assert len(families) >= 12
+    for family in families:
+        assert family.name.startswith("tollgate_")
+        assert len(family.documentation) > 30
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+
+
+def test_two_applications_in_one_process_do_not_collide() -> None:
+    for _ in range(2):
+        registry = CollectorRegistry()
+        Metrics(registry)
+        http_middleware(registry)
+
+
+async def test_http_is_counted_by_route_and_not_by_address() -> None:
+    registry = CollectorRegistry()
+    middleware = http_middleware(registry)
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_get("/{flow}/status", answer)
+    for number in range(3):
+        request = make_mocked_request("GET", f"/flow-{number}/status")
+        match = await app.router.resolve(request)
+        match.add_app(app)
+        request = request.clone(remote="-")
+        request._match_info = match
+        await middleware(request, answer)
+    shown = await text(registry)
+    (line,) = re.findall(r"(?m)^aiohttp_responses_total.*$", shown)
+    assert 'path_template="/{flow}/status"' in line
+    assert 'remote="-"' in line
+    assert 'status_code="204"' in line
+    assert line.endswith(" 3.0")
+
+
+WORKER = """
+import os, sys
+from prometheus_client import CollectorRegistry
+from service.metrics import Metrics, http_middleware
+registry = CollectorRegistry()
+http_middleware(registry)
+metrics = Metrics(registry)
+metrics.cache_lookups.labels("local", "hit").inc(20)
+metrics.pool(size=10, used=int(sys.argv[1]), waiting=0)
+metrics.settlement_backlog.set(int(sys.argv[1]))
+metrics.runner_run_seconds.labels("http").observe(2)
+print(os.getpid())
+"""
+
+SCRAPER = """
+import asyncio
+from prometheus_client import CollectorRegistry
+from service.metrics import page_handler
+print(asyncio.run(page_handler(CollectorRegistry())(None)).body.decode())
+"""
+
+
+def run(code: str, directory: Path, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory)},
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def test_page_sums_all_workers_and_forgets_the_gauges_of_the_dead(tmp_path: Path) -> None:
+    first, second = (int(run(WORKER, tmp_path, used)) for used in ("4", "7"))
+    shown = run(SCRAPER, tmp_path)
+    assert 'tollgate_cache_lookups_total{outcome="hit",tier="local"} 40.0' in shown
+    assert "tollgate_database_pool_used_connections 11.0" in shown
+    assert "tollgate_settlement_backlog 7.0" in shown
+    assert 'tollgate_runner_run_seconds_count{kind="http"} 2.0' in shown
+
+    (tmp_path / f"gauge_all_{second}.db").touch()
+    forget_worker(tmp_path, second)
+    shown = run(SCRAPER, tmp_path)
+    assert 'tollgate_cache_lookups_total{outcome="hit",tier="local"} 40.0' in shown
+    assert "tollgate_database_pool_used_connections 4.0" in shown
+    assert "tollgate_settlement_backlog 4.0" in shown
+    left = {path.name for path in tmp_path.glob("gauge_*")}
+    assert left
+    assert all(name.endswith(f"_{first}.db") for name in left)
