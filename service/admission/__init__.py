@@ -1,0 +1,1 @@
+"""May this request come in? Token buckets shared by the whole fleet."""

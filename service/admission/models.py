@@ -1,0 +1,155 @@
+"""The words of admission: policy, subject, charge, decision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from service.admission.bucket import Bucket
+from service.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from service.settings import LimitSettings
+
+_SECOND_US = 1_000_000
+#: The scripts count µs in doubles, exact below 2**53; a year keeps far away from that.
+_LONGEST_FILL_US = 366 * 86_400 * _SECOND_US
+
+OnOutage = Literal["local-share", "closed", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``tokens`` per ``period_s`` in the long run, ``burst`` at once.
+
+    ``shadow`` policies are counted like any other and never deny.
+    """
+
+    name: str
+    tokens: int
+    period_s: int
+    burst: int
+    on_outage: OnOutage = "local-share"
+    shadow: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.period_s < 1 or self.burst < 1:
+            raise ConfigurationError(f"limits.{self.name}: rate and burst must be at least 1")
+        if self.bucket.capacity_us > _LONGEST_FILL_US:
+            raise ConfigurationError(
+                f"limits.{self.name}: at {self.tokens} per {self.period_s} s a burst of"
+                f" {self.burst} takes more than a year to return"
+            )
+
+    @property
+    def emission_interval_us(self) -> int:
+        """µs per token, rounded up, so that the rate is never above the configured one."""
+        return -(-self.period_s * _SECOND_US // self.tokens)
+
+    @property
+    def window_s(self) -> int:
+        """Seconds an empty bucket takes to fill (``w`` of RateLimit-Policy)."""
+        return max(1, -(-self.burst * self.period_s // self.tokens))
+
+    @property
+    def bucket(self) -> Bucket:
+        return Bucket(self.emission_interval_us, self.burst)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a policy counts: a ``client`` (its principal) or the whole ``fleet``."""
+
+    kind: Literal["client", "fleet"]
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}" if self.value else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """``cost`` tokens of ``subject``'s bucket under ``policy``.
+
+    A cost above the burst can never be paid, so it is a ValueError, never "retry later".
+    """
+
+    policy: Policy
+    subject: Subject
+    cost: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.cost <= self.policy.burst:
+            raise ValueError(
+                f"cost {self.cost} under policy {self.policy.name}: must be 1 to its burst,"
+                f" {self.policy.burst}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """One bucket after a decision.
+
+    ``wait_ms`` is 0 if it had room, else the time until the asked cost fits; ``refill_ms`` the
+    time until it is full. Both rounded up.
+    """
+
+    policy: Policy
+    remaining: int
+    wait_ms: int
+    refill_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``degraded``: decided without Redis. ``decided_at_us``: server time, 0 when degraded."""
+
+    allowed: bool
+    states: tuple[LimitState, ...]
+    degraded: bool = False
+    decided_at_us: int = 0
+
+    @property
+    def violated(self) -> tuple[LimitState, ...]:
+        """Every enforced limit that had no room, not only the first."""
+        return tuple(s for s in self.states if s.wait_ms > 0 and not s.policy.shadow)
+
+    @property
+    def would_deny(self) -> tuple[LimitState, ...]:
+        """The shadow policies that had no room."""
+        return tuple(s for s in self.states if s.wait_ms > 0 and s.policy.shadow)
+
+    @property
+    def retry_after_s(self) -> int:
+        """Whole seconds after which all violated limits have room; at least 1."""
+        return max(1, math.ceil(max((s.wait_ms for s in self.violated), default=0) / 1000))
+
+
+def limit_state(
+    charge: Charge, bucket: Bucket, tat_us: int, now_us: int, *, fits: bool
+) -> LimitState:
+    """The bucket as it is after the decision that found (or did not find) room for ``charge``."""
+    wait_us = 0 if fits else bucket.wait_us(tat_us, now_us, charge.cost)
+    return LimitState(
+        policy=charge.policy,
+        remaining=bucket.remaining(tat_us, now_us),
+        wait_ms=-(-wait_us // 1000),
+        refill_ms=-(-bucket.refill_us(tat_us, now_us) // 1000),
+    )
+
+
+def policies_from(settings: LimitSettings) -> dict[str, Policy]:
+    """The configured policies by name; a burst not set is as large as the rate."""
+    policies = {}
+    for name in type(settings).model_fields:
+        limit = getattr(settings, name)
+        policies[name] = Policy(
+            name=name,
+            tokens=limit.rate.tokens,
+            period_s=limit.rate.period_s,
+            burst=limit.burst or limit.rate.tokens,
+            on_outage=limit.on_outage,
+            shadow=limit.shadow,
+        )
+    return policies

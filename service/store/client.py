@@ -1,0 +1,174 @@
+"""The one way to Redis: bounded connections, short time-outs, no silent retries, one error.
+
+Redis holds nothing that may not be lost, so it may be away: every failure becomes
+StoreUnavailable, within the time-outs of the settings and the deadline of the current request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import redis.asyncio
+import structlog
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from service.deadline import at_most
+from service.errors import ConfigurationError, DeadlineExceeded, StoreUnavailable
+from service.store.guard import Guard
+from service.store.scripts import Script
+
+if TYPE_CHECKING:
+    from service.settings import RedisSettings
+
+log = structlog.get_logger()
+
+_Result = TypeVar("_Result")
+_SCHEMES = ("redis", "rediss", "unix")
+#: Several servers behind one name: understood, but not built yet.
+_LATER_SCHEMES = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
+
+
+class Store:
+    """A Redis server, opened and closed by whoever made this.
+
+    ``url`` is redis://, rediss:// or unix://; anything else raises ConfigurationError.
+    """
+
+    def __init__(self, settings: RedisSettings, *, url: str) -> None:
+        self._address = _address(url)
+        # A connection may have to be made before the command is sent.
+        self._limit_s = settings.timeout + settings.connect_timeout
+        self._guard = Guard()
+        self._client = redis.asyncio.Redis.from_pool(_pool(settings, url))
+        self._away = False
+
+    @property
+    def client(self) -> redis.asyncio.Redis:
+        """The client itself, for use inside ``run``; replies are bytes."""
+        return self._client
+
+    @property
+    def away(self) -> bool:
+        """Has the last call failed?"""
+        return self._away
+
+    async def open(self) -> None:
+        """Look whether Redis is there. If it is not, say so and go on: it may come later."""
+        try:
+            await self.ping()
+        except StoreUnavailable:
+            log.warning("store_waiting", address=self._address)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailable unless Redis answers; asks even while other calls are spared."""
+        await self._run(self._client.ping, always=True)
+
+    def script(self, package: str, name: str, *, keys: int | None) -> Script:
+        """``name``.lua of ``package`` as a callable; ``keys`` is its key count, None: any."""
+        source = resources.files(package).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        return Script(self, name, source, keys=keys)
+
+    async def run(self, operation: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Await ``operation()`` on the client and translate its failures.
+
+        Raises StoreUnavailable; nothing is sent twice, so the operation may or may not have
+        happened. Raises DeadlineExceeded where it was the request's time that ran out.
+        """
+        return await self._run(operation, always=False)
+
+    async def _run(self, operation: Callable[[], Awaitable[_Result]], *, always: bool) -> _Result:
+        limit_s = at_most(self._limit_s)
+        try:
+            with self._guard.attempt(always=always):
+                result = await self._translated(operation, limit_s)
+        except StoreUnavailable as error:
+            self._note(away=True, cause=error.__cause__)
+            raise
+        self._note(away=False, cause=None)
+        return result
+
+    async def _translated(
+        self, operation: Callable[[], Awaitable[_Result]], limit_s: float
+    ) -> _Result:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await operation()
+        except ResponseError as error:
+            # The server is there and refuses (read-only, out of memory, no permission, a script
+            # fault): worth an operator's attention, unlike a lost connection.
+            log.error("store_refused", address=self._address, reply=str(error)[:200])
+            raise StoreUnavailable("Redis refused a command.") from error
+        except TimeoutError as error:
+            if limit_s < self._limit_s:
+                raise DeadlineExceeded from error
+            raise StoreUnavailable from error
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable from error
+
+    def _note(self, *, away: bool, cause: BaseException | None) -> None:
+        if away == self._away:
+            return
+        self._away = away
+        if away:
+            log.warning("store_away", address=self._address, cause=type(cause).__name__)
+        else:
+            log.info("store_back", address=self._address)
+
+    def __repr__(self) -> str:
+        state = "resting" if self._guard.resting else "away" if self._away else "reachable"
+        return f"<Store {self._address} {state}>"
+
+
+def _address(url: str) -> str:
+    """Host, port and database of the URL; never its user or password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigurationError("redis.url: not a URL (redis://host:port/database)") from None
+    if parts.scheme in _LATER_SCHEMES:
+        raise ConfigurationError(
+            f"redis.url: {parts.scheme}:// is not supported yet; name one server with redis://"
+        )
+    if parts.scheme not in _SCHEMES:
+        raise ConfigurationError(
+            "redis.url: must begin with redis://, rediss:// or unix://, "
+            f"not {parts.scheme or 'nothing'}"
+        )
+    if parts.scheme == "unix":
+        return parts.path
+    return f"{host or 'localhost'}:{port or 6379}{parts.path.rstrip('/')}"
+
+
+def _pool(settings: RedisSettings, url: str) -> BlockingConnectionPool:
+    options: dict[str, Any] = {
+        # A repeated script would be charged twice; who may repeat decides that itself.
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": settings.timeout,
+        "socket_connect_timeout": settings.connect_timeout,
+        "socket_keepalive": True,
+        "max_connections": settings.max_connections,
+        "timeout": settings.timeout,
+        "client_name": "tollgate",
+        # A managed service's announcements; on any other server only an error per connection.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+    try:
+        return BlockingConnectionPool.from_url(url, **options)
+    except ValueError:
+        # redis-py's own text may quote the URL, and with it the password.
+        raise ConfigurationError(
+            "redis.url: not a Redis URL (redis://host:port/database)"
+        ) from None

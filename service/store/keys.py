@@ -1,0 +1,52 @@
+"""Every key in Redis: its shape, its hash tag (the part in braces) and how long it lives.
+
+Keys of one decision share a hash tag, so that they share a node. The one exception is a request
+under both a client's and a fleet-wide policy: those buckets belong to different owners.
+"""
+
+from __future__ import annotations
+
+#: A worker counts as alive this long after its last heartbeat (five of them).
+WORKER_LIFE_MS = 10_000
+#: A breaker nobody has used for a week has nothing to say any more.
+BREAKER_LIFE_MS = 7 * 86_400_000
+#: Longer than any load may take: the load's fence must not expire before it.
+CACHE_VERSION_LIFE_MS = 60_000
+
+
+def bucket(policy: str, subject: str, *, shadow: bool) -> str:
+    """A bucket's theoretical arrival time; lives until the bucket is full again.
+
+    A policy on trial counts apart, so that enforcing it begins with full buckets.
+    """
+    return f"rl:{{{_tag(subject)}}}:{policy}" + (":shadow" if shadow else "")
+
+
+def workers() -> str:
+    """Sorted set of live workers by last heartbeat; lives WORKER_LIFE_MS after the last one."""
+    return "rl:{workers}"
+
+
+def breaker(name: str) -> str:
+    """A breaker's whole state, one hash; lives BREAKER_LIFE_MS after the last change."""
+    return f"cb:{{{_tag(name)}}}"
+
+
+def cache_value(namespace: str, key: str) -> str:
+    """A cached value with its ages, one hash; lives as long as its stale age (or unknown age)."""
+    return f"fc:{{{_tag(namespace)}:{_tag(key)}}}"
+
+
+def cache_version(namespace: str, key: str) -> str:
+    """The value's fence against old loads; lives CACHE_VERSION_LIFE_MS after the last use."""
+    return f"{cache_value(namespace, key)}:version"
+
+
+def cache_channel(namespace: str) -> str:
+    """Where invalidated keys of a namespace are published (no key, a channel)."""
+    return f"fc:{namespace}:invalidated"
+
+
+def _tag(text: str) -> str:
+    """A brace would end the hash tag early and part keys that belong together."""
+    return text.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")

@@ -1,0 +1,1 @@
+"""Deliberately wrong variants: a test that does not catch them proves nothing."""

@@ -1,0 +1,15 @@
+"""A real script with one line made wrong, taken from the real source so that it cannot go stale."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from service.store.client import Store
+from service.store.scripts import Script
+
+
+def spoilt(store: Store, package: str, name: str, right: str, wrong: str) -> Script:
+    """``name``.lua of ``package`` with ``right``, which must occur once, replaced by ``wrong``."""
+    source = resources.files(package).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    assert source.count(right) == 1, f"{name}.lua has {source.count(right)} times: {right}"
+    return Script(store, f"{name}-spoilt", source.replace(right, wrong), keys=None)
