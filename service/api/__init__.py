@@ -1,0 +1,1 @@
+"""The only package that speaks HTTP to clients: parse, call one domain function, render."""

@@ -1,0 +1,60 @@
+"""The interface described: the OpenAPI document, and Swagger UI from this service's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from service.api import answers, keys
+
+STATIC = Path(__file__).parent.parent / "static" / "swagger-ui"
+#: Served by name, so that no path can lead elsewhere.
+ASSETS = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "init.js": "text/javascript",
+}
+#: Nothing from elsewhere, no inline script; Swagger UI sets styles on elements.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+#: Addresses are relative, so that the page works below any prefix.
+PAGE = b"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Tollgate API</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/init.js"></script>
+</body>
+</html>
+"""
+
+
+async def openapi(request: web.Request) -> web.StreamResponse:
+    return answers.conditional(request, request.app[keys.OPENAPI])
+
+
+async def page(_request: web.Request) -> web.StreamResponse:
+    headers = {"Content-Security-Policy": POLICY, hdrs.CACHE_CONTROL: answers.REVALIDATE}
+    return web.Response(body=PAGE, content_type="text/html", charset="utf-8", headers=headers)
+
+
+async def asset(request: web.Request) -> web.StreamResponse:
+    name = request.match_info["asset"]
+    if name not in ASSETS:
+        raise web.HTTPNotFound
+    headers = {
+        hdrs.CONTENT_TYPE: ASSETS[name],
+        hdrs.CACHE_CONTROL: "public, max-age=86400",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.FileResponse(STATIC / name, headers=headers)

@@ -1,0 +1,107 @@
+"""What is for sale: the flows, and the questions MIP-003 has about one of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from service.api import answers, keys, parameters, schemas
+
+if TYPE_CHECKING:
+    from service.breaker.breaker import Breaker
+    from service.flows.models import Flow, Variant
+
+PAYMENT_AWAY = (
+    "Payments cannot be taken at the moment; runs that were paid for go on. Try again in {s} s."
+)
+
+
+async def resolve(request: web.Request, in_body: str | None = None) -> tuple[Flow, Variant]:
+    """The flow and variant a request is for; raises UnknownFlow or InvalidInput."""
+    reference = parameters.flow_reference(request, in_body)
+    flow, variant = await request.app[keys.CATALOG].get(reference)
+    request[keys.RECORD].flow = flow.slug
+    return flow, variant
+
+
+async def list_flows(request: web.Request) -> web.StreamResponse:
+    after = parameters.page_start(request.query)
+    limit = parameters.page_limit(request.query)
+    page = await request.app[keys.CATALOG].page(after=after, limit=limit)
+    body = schemas.FlowList(
+        flows=[flow_view(flow) for flow in page.flows],
+        next=parameters.cursor(page.next) if page.next else None,
+    )
+    return answers.conditional(request, body)
+
+
+async def get_flow(request: web.Request) -> web.StreamResponse:
+    flow, _ = await resolve(request)
+    return answers.conditional(request, flow_view(flow))
+
+
+async def availability(request: web.Request) -> web.StreamResponse:
+    _, variant = await resolve(request)
+    body = await _availability(variant, request.app[keys.BREAKER])
+    return answers.answer(body)
+
+
+async def input_schema(request: web.Request) -> web.StreamResponse:
+    flow, _ = await resolve(request)
+    # Written as it is: purchasers hash what they read.
+    raw = json.dumps(flow.input_schema.document(), ensure_ascii=False).encode()
+    return answers.conditional(request, raw)
+
+
+async def demo(request: web.Request) -> web.StreamResponse:
+    flow, _ = await resolve(request)
+    output = schemas.DemoOutput(result=flow.demo_output)
+    return answers.conditional(request, schemas.Demo(input=flow.demo_input, output=output))
+
+
+async def _availability(variant: Variant, breaker: Breaker) -> schemas.Availability:
+    if variant.free:  # needs no payment service
+        return schemas.Availability(status="available")
+    seen = await breaker.snapshot()
+    if seen.state != "open":
+        return schemas.Availability(status="available")
+    wait_s = max(1, -(-seen.retry_after_ms // 1000))
+    return schemas.Availability(status="unavailable", message=PAYMENT_AWAY.format(s=wait_s))
+
+
+def flow_view(flow: Flow) -> schemas.FlowView:
+    """The flow as it is shown; how it is executed stays inside."""
+    base = f"/{flow.slug}"
+    return schemas.FlowView(
+        id=flow.slug,
+        uid=str(flow.uid),
+        name=flow.name,
+        description=flow.description,
+        version=flow.version,
+        author=flow.author,
+        tags=list(flow.tags),
+        variants=[
+            schemas.VariantView(
+                name=variant.name,
+                free=variant.free,
+                agent_identifier=variant.agent_identifier,
+                requested_funds=[
+                    schemas.Funds(amount=fund.amount, unit=fund.unit)
+                    for fund in variant.requested_funds
+                ],
+            )
+            for variant in flow.variants.values()
+        ],
+        default_variant=flow.default_variant,
+        links=schemas.FlowLinks(
+            self=f"/flows/{flow.slug}",
+            start_job=f"{base}/start_job",
+            status=f"{base}/status",
+            provide_input=f"{base}/provide_input",
+            availability=f"{base}/availability",
+            input_schema=f"{base}/input_schema",
+            demo=f"{base}/demo",
+        ),
+    )

@@ -1,0 +1,81 @@
+"""How the service is: for people, balancers and Prometheus. None of it does I/O of its own."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+import service
+from service.api import answers, keys, schemas
+
+if TYPE_CHECKING:
+    from service.health import Health, HealthSnapshot
+
+#: The page is rendered at most this often.
+HEALTH_PAGE_S = 1.0
+#: The component whose detail tells the breaker's state.
+PAYMENT = "payment"
+
+
+class HealthPage:
+    """``/health`` as bytes, rendered once a second whoever asks."""
+
+    def __init__(self) -> None:
+        self._raw = b""
+        self._until_s = 0.0
+
+    def read(self, health: Health) -> bytes:
+        now_s = time.monotonic()
+        if now_s >= self._until_s:
+            self._raw = answers.encode(_summary(health.snapshot()))
+            self._until_s = now_s + HEALTH_PAGE_S
+        return self._raw
+
+
+async def health(request: web.Request) -> web.StreamResponse:
+    return answers.answer(request.app[keys.HEALTH_PAGE].read(request.app[keys.HEALTH]))
+
+
+async def health_detailed(request: web.Request) -> web.StreamResponse:
+    snapshot = request.app[keys.HEALTH].snapshot()
+    body = schemas.DetailedHealthView(
+        **_summary(snapshot).model_dump(),
+        taken_at=snapshot.taken_at.isoformat(),
+        modes=list(snapshot.modes),
+        components={
+            name: schemas.ComponentView(
+                state=found.state, latency_ms=found.latency_ms, detail=dict(found.detail)
+            )
+            for name, found in snapshot.components.items()
+        },
+    )
+    return answers.answer(body)
+
+
+async def livez(_request: web.Request) -> web.StreamResponse:
+    """The loop turns, or this would not be answered."""
+    return answers.answer(schemas.ProbeView(status="ok"))
+
+
+async def readyz(request: web.Request) -> web.StreamResponse:
+    """Own ability only: a dependency that all replicas lose must not take all of them away."""
+    if request.app[keys.DRAINING].draining:
+        return answers.answer(schemas.ProbeView(status="draining"), status=503)
+    if not request.app[keys.READY]():
+        return answers.answer(schemas.ProbeView(status="starting"), status=503)
+    return answers.answer(schemas.ProbeView(status="ok"))
+
+
+async def metrics(request: web.Request) -> web.StreamResponse:
+    return await request.app[keys.METRICS_PAGE](request)
+
+
+def _summary(snapshot: HealthSnapshot) -> schemas.HealthView:
+    payment = snapshot.components.get(PAYMENT)
+    return schemas.HealthView(
+        status=snapshot.status,
+        version=service.__version__,
+        breaker=str(payment.detail.get("breaker", "unknown")) if payment else "unknown",
+    )

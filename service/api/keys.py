@@ -1,0 +1,75 @@
+"""Every key under which something is kept on the application or on a request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from service.api.identity import Client, ClientIdentity
+
+if TYPE_CHECKING:
+    from service.admission.limiter import Limiter
+    from service.admission.models import Policy
+    from service.api.handlers.operations import HealthPage
+    from service.breaker.breaker import Breaker
+    from service.flows.catalog import Catalog
+    from service.health import Health
+    from service.jobs.lifecycle import Lifecycle
+    from service.metrics import Metrics
+    from service.settings import LoggingSettings, ServerSettings
+
+
+@dataclass(slots=True)
+class DrainState:
+    """Set by the worker when it is told to stop: unready, but finishing what it has."""
+
+    draining: bool = False
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What the access line tells; the one mutable thing of a request.
+
+    Put on the request before it is cloned, so that every layer shares it.
+    """
+
+    request_id: str
+    client: Client
+    received_s: float = field(default_factory=time.monotonic)
+    policy: str | None = None
+    flow: str | None = None
+    job: str | None = None
+    problem: str | None = None
+    detail: str | None = None
+    #: Fields every answer to this request carries, refusals and failures too.
+    limit_fields: Mapping[str, str] = field(default_factory=dict)
+
+
+CATALOG: web.AppKey[Catalog] = web.AppKey("catalog")
+JOBS: web.AppKey[Lifecycle] = web.AppKey("jobs")
+LIMITER: web.AppKey[Limiter] = web.AppKey("limiter")
+POLICIES: web.AppKey[Mapping[str, Policy]] = web.AppKey("policies")
+BREAKER: web.AppKey[Breaker] = web.AppKey("breaker")
+HEALTH: web.AppKey[Health] = web.AppKey("health")
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
+#: Renders the Prometheus page (its registry may be one worker's or the whole replica's).
+METRICS_PAGE: web.AppKey[Handler] = web.AppKey("metrics_page")
+SERVER: web.AppKey[ServerSettings] = web.AppKey("server")
+LOGGING: web.AppKey[LoggingSettings] = web.AppKey("logging")
+IDENTITY: web.AppKey[ClientIdentity] = web.AppKey("identity")
+DRAINING: web.AppKey[DrainState] = web.AppKey("draining")
+#: Has this worker all it needs of its own (its pool filled once)? Never about a shared failure.
+READY: web.AppKey[Callable[[], bool]] = web.AppKey("ready")
+#: The OpenAPI document, rendered once.
+OPENAPI: web.AppKey[bytes] = web.AppKey("openapi")
+#: ``/health``, rendered once a second.
+HEALTH_PAGE: web.AppKey[HealthPage] = web.AppKey("health_page")
+#: The policy of each path of the route table; None for the uncounted ones.
+ROUTE_POLICIES: web.AppKey[Mapping[str, str | None]] = web.AppKey("route_policies")
+
+RECORD: web.RequestKey[RequestRecord] = web.RequestKey("record", RequestRecord)

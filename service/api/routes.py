@@ -1,0 +1,200 @@
+"""The route table: every address of the service, its handler and the policy it is counted under."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from service import errors
+from service.api import keys, openapi, schemas
+from service.api.contract import READS, Operation, Route
+from service.api.handlers import docs, flows, jobs, operations
+
+_HEALTH, _FLOWS, _MIP, _DOCS = "Health", "Flows", "MIP-003", "Documentation"
+_NAMED = (errors.InvalidInput, errors.UnknownFlow, *READS)
+_OF_JOB = (*_NAMED, errors.UnknownJob)
+_OF_SALE = (
+    *_NAMED,
+    errors.RequestInProgress,
+    errors.IdempotencyMismatch,
+    errors.PaymentUnavailable,
+    errors.PaymentRejected,
+    errors.PaymentOutcomeUnknown,
+)
+
+
+def _market(base: str, name: str, flow: str) -> tuple[Route, ...]:
+    """MIP-003, below a flow's own address or at the root; ``flow`` names it as a parameter."""
+    start_job = Operation(
+        "Buy a run of the flow",
+        _MIP,
+        parameters=(flow, "Idempotency-Key"),
+        body=schemas.StartJob,
+        answers=(schemas.StartedPaid, schemas.StartedFree),
+        headers=("Idempotent-Replayed",),
+        failures=_OF_SALE,
+    )
+    status = Operation(
+        "Where a job is, its question and its result",
+        _MIP,
+        parameters=(flow, "job_id", "wait", "status_id"),
+        answers=(schemas.JobStatus,),
+        conditional=True,
+        failures=_OF_JOB,
+    )
+    provide_input = Operation(
+        "Answer a job's question",
+        _MIP,
+        parameters=(flow,),
+        body=schemas.ProvideInput,
+        answers=(schemas.InputProvided,),
+        failures=(*_OF_JOB, errors.NotAwaitingInput),
+    )
+    availability = Operation(
+        "May a run be bought now?",
+        _MIP,
+        parameters=(flow,),
+        answers=(schemas.Availability,),
+        failures=_NAMED,
+    )
+    input_schema = Operation(
+        "The input the flow takes",
+        _MIP,
+        parameters=(flow,),
+        answers=(schemas.InputFields, schemas.InputGroups),
+        conditional=True,
+        failures=_NAMED,
+    )
+    demo = Operation(
+        "An input to try, and what comes of it",
+        _MIP,
+        parameters=(flow,),
+        answers=(schemas.Demo,),
+        conditional=True,
+        failures=_NAMED,
+    )
+    rows = (
+        ("POST", "start_job", jobs.start_job, start_job),
+        ("GET", "status", jobs.status, status),
+        ("POST", "provide_input", jobs.provide_input, provide_input),
+        ("GET", "availability", flows.availability, availability),
+        ("GET", "input_schema", flows.input_schema, input_schema),
+        ("GET", "demo", flows.demo, demo),
+    )
+    return tuple(
+        Route(method, f"{base}/{verb}", handler, f"{name}{verb}", verb, operation)
+        for method, verb, handler, operation in rows
+    )
+
+
+def _metrics(policy: str | None) -> Route:
+    operation = Operation("Metrics in Prometheus text format", _HEALTH, media_type="text/plain")
+    return Route("GET", "/metrics", operations.metrics, "metrics", policy, operation)
+
+
+_PROBES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/livez",
+        operations.livez,
+        "livez",
+        None,
+        Operation("Does the process live?", _HEALTH, answers=(schemas.ProbeView,)),
+    ),
+    Route(
+        "GET",
+        "/readyz",
+        operations.readyz,
+        "readyz",
+        None,
+        Operation("May it be sent traffic?", _HEALTH, answers=(schemas.ProbeView,), probe=True),
+    ),
+)
+
+#: The public listener.
+TABLE: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/health",
+        operations.health,
+        "health",
+        "health",
+        Operation("The service as a whole", _HEALTH, answers=(schemas.HealthView,)),
+    ),
+    Route(
+        "GET",
+        "/health/detailed",
+        operations.health_detailed,
+        "health_detailed",
+        "health_detailed",
+        Operation("The service part by part", _HEALTH, answers=(schemas.DetailedHealthView,)),
+    ),
+    *_PROBES,
+    _metrics("default"),
+    Route(
+        "GET",
+        "/flows",
+        flows.list_flows,
+        "flows",
+        "flows",
+        Operation(
+            "The flows for sale",
+            _FLOWS,
+            parameters=("limit", "cursor"),
+            answers=(schemas.FlowList,),
+            conditional=True,
+            failures=(errors.InvalidInput, *READS),
+        ),
+    ),
+    Route(
+        "GET",
+        "/flows/{flow}",
+        flows.get_flow,
+        "flow",
+        "flows",
+        Operation(
+            "One flow",
+            _FLOWS,
+            parameters=("flow",),
+            answers=(schemas.FlowView,),
+            conditional=True,
+            failures=(errors.UnknownFlow, *READS),
+        ),
+    ),
+    *_market("/{flow}", "", "flow"),
+    *_market("", "root_", "flow="),
+    Route(
+        "GET",
+        "/openapi.json",
+        docs.openapi,
+        "openapi",
+        "default",
+        Operation("This document", _DOCS, conditional=True),
+    ),
+    Route("GET", "/docs", docs.page, "docs", "default"),
+    Route("GET", "/docs/{asset}", docs.asset, "docs_asset", "default"),
+)
+#: The internal listener: probes and metrics, free of policies.
+INTERNAL_TABLE: tuple[Route, ...] = (*_PROBES, _metrics(None))
+
+
+def setup(app: web.Application) -> None:
+    """Add the public rows, and what admission and two pages must know of them."""
+    _add(app, TABLE)
+    app[keys.HEALTH_PAGE] = operations.HealthPage()
+    app[keys.OPENAPI] = openapi.render(TABLE)
+
+
+def setup_internal(app: web.Application) -> None:
+    """Add the internal rows."""
+    _add(app, INTERNAL_TABLE)
+
+
+def _add(app: web.Application, table: Sequence[Route]) -> None:
+    for row in table:
+        resource = app.router.add_resource(row.path, name=row.name)
+        resource.add_route(row.method, row.handler)
+        if row.method == "GET":
+            resource.add_route("HEAD", row.handler)
+    app[keys.ROUTE_POLICIES] = {row.path: row.policy for row in table}
