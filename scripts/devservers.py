@@ -7,14 +7,13 @@ only where no URL names a server, once per checkout.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.account import ServersUnavailable, reachable_home
+from scripts.lock import only_one
 from scripts.loopback import LoopbackServer
 from scripts.postgres import EmbeddedPostgres
 from scripts.valkey import EmbeddedValkey
@@ -41,7 +40,7 @@ def devservers(
     """
     run.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(_only_one(run / "lock"))
+        stack.enter_context(only_one(run / "lock"))
         started: list[LoopbackServer] = []
         if redis_url is None:
             valkey = stack.enter_context(EmbeddedValkey(reachable_home(run / "valkey")))
@@ -54,21 +53,3 @@ def devservers(
             started.append(postgres)
             database_url = postgres.url
         yield DevServers(database_url, redis_url, tuple(started))
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """The kernel gives the lock back when its holder ends, however it ends."""
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise ServersUnavailable(
-                f"Tollgate is already running in this checkout (process {lock.read().strip()});"
-                " stop it first, or use another checkout."
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

