@@ -27,7 +27,7 @@ _MAX_REFERENCE = 200
 #: A structured-field string (RFC 9651), or the bare text that most clients send.
 _QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _BARE_KEY = re.compile(r"[\x21\x23-\x5b\x5d-\x7e](?:[\x20\x21\x23-\x5b\x5d-\x7e]*)")
-_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def flow_reference(request: web.Request, in_body: str | None = None) -> str:

@@ -87,7 +87,7 @@ def _write_access_line(request: web.Request, record: RequestRecord, status: int)
         "request",
         method=request.method[:20],
         route=resource.canonical if resource else None,
-        path=request.path[:_MAX_PATH].encode("ascii", "backslashreplace").decode(),
+        path=request.rel_url.raw_path[:_MAX_PATH].encode("ascii", "backslashreplace").decode(),
         status=status,
         duration_ms=round((time.monotonic() - record.received_s) * 1000, 2),
         client=record.client.address,
