@@ -46,7 +46,6 @@ HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
     404: ("not-found", "There is nothing at this address"),
     405: ("method-not-allowed", "This address does not take this method"),
     413: (errors.BodyTooLarge.code, "The body is larger than this service accepts"),
-    417: ("expectation-failed", "The Expect field cannot be met"),
 }
 #: Said for a passing failure of which nothing better is known.
 DEFAULT_RETRY_AFTER_S = 2.0
