@@ -1,0 +1,1 @@
+"""The flows on sale: how they are declared, kept in PostgreSQL and found."""

@@ -1,0 +1,146 @@
+"""Flows in PostgreSQL: found by any of their names, imported in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from service.database import Database, Transaction, load_queries
+from service.errors import ConfigurationError
+from service.flows.definition import FlowDefinition
+from service.flows.importing import collisions
+from service.flows.models import ImportReport
+
+_QUERIES = load_queries("service.flows")
+#: Any number that no other advisory lock of this service uses ("flow" in ASCII).
+_IMPORT_LOCK = 0x666C6F77
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFlow:
+    uid: UUID
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    slug: str
+    uid: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What an import did, and whose cached copies are old now."""
+
+    report: ImportReport
+    uids: tuple[UUID, ...]
+    aliases: tuple[str, ...]
+
+
+class FlowRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def uid_of(self, alias: str) -> UUID | None:
+        row = await self._database.fetch_one(_QUERIES.find_uid, {"alias": alias})
+        return row["uid"] if row else None
+
+    async def find(self, uid: UUID) -> StoredFlow | None:
+        row = await self._database.fetch_one(_QUERIES.find_flow, {"uid": str(uid)})
+        return StoredFlow(row["uid"], row["definition"]) if row else None
+
+    async def index(self) -> tuple[IndexEntry, ...]:
+        """All flows on sale, by slug."""
+        rows = await self._database.fetch(_QUERIES.list_flows)
+        return tuple(IndexEntry(row["slug"], row["uid"]) for row in rows)
+
+    async def save(self, definitions: Sequence[FlowDefinition]) -> Saved:
+        """Store what is new or changed, all or nothing; raises ConfigurationError on a clash."""
+        given = {definition.slug: definition for definition in definitions}
+        if faults := list(collisions(list(definitions))):
+            raise ConfigurationError("\n".join(faults))
+        async with self._database.transaction() as transaction:
+            await transaction.fetch(_QUERIES.lock_imports, {"lock": _IMPORT_LOCK})
+            rows = await transaction.fetch(_QUERIES.flows_by_slug, {"slugs": list(given)})
+            stored = {row["slug"]: row for row in rows}
+            unchanged = {
+                slug for slug, row in stored.items() if row["digest"] == given[slug].digest()
+            }
+            uids = {
+                slug: _uid(definition, stored.get(slug))
+                for slug, definition in given.items()
+                if slug not in unchanged or definition.uid
+            }
+            changed = {slug: uid for slug, uid in uids.items() if slug not in unchanged}
+            freed = await _free_aliases(transaction, changed)
+            names = {slug: {*given[slug].aliases, str(uid)} for slug, uid in changed.items()}
+            await _refuse_clashes(transaction, names, changed)
+            for slug, uid in changed.items():
+                await transaction.execute(_QUERIES.save_flow, _row(given[slug], uid))
+                await transaction.execute(
+                    _QUERIES.save_aliases, {"uid": str(uid), "aliases": sorted(names[slug])}
+                )
+        report = ImportReport(
+            created=tuple(sorted(changed.keys() - stored.keys())),
+            updated=tuple(sorted(changed.keys() & stored.keys())),
+            unchanged=tuple(sorted(unchanged)),
+        )
+        touched = freed.union(*names.values())
+        return Saved(report, tuple(changed.values()), tuple(sorted(touched)))
+
+
+def _uid(definition: FlowDefinition, row: Mapping[str, Any] | None) -> UUID:
+    """The stored uid for ever: jobs, and whoever wrote it down, refer to it."""
+    if row is None:
+        return definition.first_uid()
+    uid: UUID = row["uid"]
+    if definition.uid not in (None, uid):
+        raise ConfigurationError(
+            f"{definition.slug}: is stored with the uid {uid}, which cannot be changed"
+        )
+    return uid
+
+
+async def _free_aliases(transaction: Transaction, changed: Mapping[str, UUID]) -> set[str]:
+    """Before any is taken: one import may pass a name from one flow to another."""
+    freed: set[str] = set()
+    for uid in changed.values():
+        rows = await transaction.fetch(_QUERIES.drop_aliases, {"uid": str(uid)})
+        freed.update(row["alias"] for row in rows)
+    return freed
+
+
+async def _refuse_clashes(
+    transaction: Transaction, names: Mapping[str, set[str]], changed: Mapping[str, UUID]
+) -> None:
+    wanted = {name: slug for slug, all_names in names.items() for name in all_names}
+    taken = await transaction.fetch(_QUERIES.alias_owners, {"aliases": sorted(wanted)})
+    faults = [
+        f"{wanted[row['alias']]}: {row['alias']!r} already stands for the flow {row['slug']}"
+        for row in taken
+    ]
+    slugs = {uid: slug for slug, uid in changed.items()}
+    owners = await transaction.fetch(
+        _QUERIES.uid_owners, {"uids": [str(uid) for uid in changed.values()]}
+    )
+    faults += [
+        f"{slugs[row['uid']]}: its uid {row['uid']} is that of the flow {row['slug']}"
+        for row in owners
+        if row["slug"] != slugs[row["uid"]]
+    ]
+    if faults:
+        raise ConfigurationError("\n".join(sorted(faults)))
+
+
+def _row(definition: FlowDefinition, uid: UUID) -> dict[str, Any]:
+    return {
+        "uid": str(uid),
+        "slug": definition.slug,
+        "name": definition.name,
+        "definition": json.dumps(definition.document(), ensure_ascii=False),
+        "digest": definition.digest(),
+        "enabled": definition.enabled,
+    }
