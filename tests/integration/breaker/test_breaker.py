@@ -1,0 +1,327 @@
+"""The fleet's breaker: several Breaker objects stand for several workers.
+
+Time is passed by moving the stored instants back (``elapse``), so nothing waits for 30 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from scripts.devservers import EmbeddedValkey
+from service.breaker.breaker import LONGEST_FORCE_S, Breaker
+from service.breaker.models import Outcome, Permit
+from service.deadline import CURRENT, Deadline
+from service.errors import CircuitOpen
+from service.settings import BreakerSettings
+from service.store import keys
+from service.store.client import Store
+from tests.support.broken.scripts import spoilt
+
+OpenStore = Callable[..., Awaitable[Store]]
+SETTINGS = BreakerSettings(failure_threshold=3, recovery_seconds=30, probe_lease_seconds=9)
+KEY = keys.breaker("payment")
+INSTANTS = ("open_until", "probe_until", "pause_until", "force_until")
+
+
+@pytest.fixture
+def fleet(store: Store) -> list[Breaker]:
+    return [Breaker("payment", SETTINGS, store) for _ in range(4)]
+
+
+async def elapse(store: Store, seconds: float) -> None:
+    for field in INSTANTS:
+        if await store.client.hexists(KEY, field):
+            await store.client.hincrby(KEY, field, -round(seconds * 1_000_000))
+
+
+async def call(breaker: Breaker, outcome: Outcome) -> None:
+    await breaker.report(await breaker.acquire(), outcome)
+
+
+async def trip(fleet: list[Breaker]) -> None:
+    for breaker in fleet[:3]:
+        await call(breaker, Outcome.FAIL)
+
+
+async def permits(fleet: list[Breaker], rounds: int = 1) -> list[Permit]:
+    """What a crowd is given that asks all at once."""
+    asked = await asyncio.gather(
+        *(breaker.acquire() for breaker in fleet * rounds), return_exceptions=True
+    )
+    assert all(isinstance(answer, Permit | CircuitOpen) for answer in asked)
+    return [answer for answer in asked if isinstance(answer, Permit)]
+
+
+async def refusal(breaker: Breaker) -> float:
+    with pytest.raises(CircuitOpen) as caught:
+        await breaker.acquire()
+    assert caught.value.retry_after_s is not None
+    return caught.value.retry_after_s
+
+
+async def test_failures_in_a_row_on_three_workers_open_it_for_all(fleet: list[Breaker]) -> None:
+    await call(fleet[0], Outcome.FAIL)
+    await call(fleet[1], Outcome.FAIL)
+    assert (await fleet[3].snapshot()).streak == 2
+    await call(fleet[2], Outcome.FAIL)
+    for breaker in fleet:
+        assert 29 < await refusal(breaker) <= 30
+    snapshot = await fleet[3].snapshot()
+    assert (snapshot.state, snapshot.degraded, snapshot.forced) == ("open", False, False)
+    assert 29_000 < snapshot.retry_after_ms <= 30_000
+
+
+async def test_a_success_anywhere_starts_the_count_again(fleet: list[Breaker]) -> None:
+    outcomes = [Outcome.FAIL, Outcome.FAIL, Outcome.OK, Outcome.FAIL, Outcome.FAIL]
+    for breaker, outcome in zip(fleet * 2, outcomes, strict=False):
+        await call(breaker, outcome)
+    assert (await fleet[0].snapshot()).state == "closed"
+
+
+async def test_the_same_failure_reported_again_counts_once(fleet: list[Breaker]) -> None:
+    permit = await fleet[0].acquire()
+    for _ in range(5):
+        await fleet[0].report(permit, Outcome.FAIL)
+    assert (await fleet[0].snapshot()).streak == 1
+
+
+async def test_exactly_one_probe_in_the_fleet_after_recovery(
+    fleet: list[Breaker], store: Store
+) -> None:
+    await trip(fleet)
+    await elapse(store, 29)
+    assert await permits(fleet, rounds=5) == []
+    await elapse(store, 1)
+    assert (await fleet[0].snapshot()).state == "half-open"
+    (probe,) = await permits(fleet, rounds=5)
+    assert probe.mode == "probe"
+    assert 0 < await refusal(fleet[1]) <= 1
+    await fleet[0].report(probe, Outcome.OK)
+    assert len(await permits(fleet)) == len(fleet)
+
+
+async def test_failed_probe_opens_for_the_whole_recovery_time(
+    fleet: list[Breaker], store: Store
+) -> None:
+    await trip(fleet)
+    await elapse(store, 30)
+    await call(fleet[3], Outcome.FAIL)
+    assert 29 < await refusal(fleet[0]) <= 30
+
+
+async def test_neutral_probe_frees_its_place_and_decides_nothing(
+    fleet: list[Breaker], store: Store
+) -> None:
+    await trip(fleet)
+    await elapse(store, 30)
+    first = await fleet[0].acquire()
+    await fleet[0].report(first, Outcome.NEUTRAL)
+    assert (await fleet[0].snapshot()).state == "half-open"
+    second = await fleet[1].acquire()
+    assert second.mode == "probe"
+    await fleet[0].report(first, Outcome.OK)
+    assert (await fleet[0].snapshot()).state == "half-open"
+
+
+async def test_probe_of_a_dead_worker_is_replaced_after_its_lease(
+    fleet: list[Breaker], store: Store
+) -> None:
+    await trip(fleet)
+    await elapse(store, 30)
+    lost = await fleet[0].acquire()
+    await elapse(store, 8)
+    assert await permits(fleet, rounds=3) == []
+    await elapse(store, 1)
+    (probe,) = await permits(fleet, rounds=3)
+    await fleet[0].report(lost, Outcome.OK)
+    assert (await fleet[1].snapshot()).state == "half-open"
+    await fleet[1].report(probe, Outcome.OK)
+    assert (await fleet[1].snapshot()).state == "closed"
+
+
+async def test_late_reports_of_an_older_generation_change_nothing(
+    fleet: list[Breaker], store: Store
+) -> None:
+    late = await permits(fleet)
+    await trip(fleet)
+    before = await store.client.hgetall(KEY)
+    for breaker, permit, outcome in zip(fleet, late, [*Outcome, Outcome.OK], strict=True):
+        await breaker.report(permit, outcome)
+    assert await store.client.hgetall(KEY) == before
+
+    await elapse(store, 30)
+    probe = await fleet[0].acquire()
+    for breaker, permit in zip(fleet, late, strict=True):
+        await breaker.report(permit, Outcome.FAIL)
+    await fleet[0].report(probe, Outcome.OK)
+    for breaker, permit in zip(fleet, late, strict=True):
+        await breaker.report(permit, Outcome.FAIL)
+    snapshot = await fleet[0].snapshot()
+    assert (snapshot.state, snapshot.streak) == ("closed", 0)
+
+
+async def test_token_alone_keeps_a_stranger_from_judging_the_probe(
+    fleet: list[Breaker], store: Store
+) -> None:
+    await trip(fleet)
+    await elapse(store, 30)
+    probe = await fleet[0].acquire()
+    await fleet[1].report(Permit(probe.generation, "stranger", "probe"), Outcome.OK)
+    assert (await fleet[0].snapshot()).state == "half-open"
+
+
+async def test_permits_from_before_the_loss_of_the_key_stay_without_effect(
+    fleet: list[Breaker], store: Store
+) -> None:
+    old = await permits(fleet)
+    await store.client.flushall()
+    fresh = await fleet[0].acquire()
+    assert fresh.generation > old[0].generation
+    for breaker, permit in zip(fleet, old, strict=True):
+        await breaker.report(permit, Outcome.FAIL)
+    assert (await fleet[0].snapshot()).streak == 0
+
+
+async def test_a_clock_set_back_makes_no_wait_longer_than_its_rule(
+    fleet: list[Breaker], store: Store
+) -> None:
+    await trip(fleet)
+    await elapse(store, -3600)
+    assert await refusal(fleet[0]) <= 30
+
+
+async def test_pause_is_for_the_fleet_and_no_verdict(fleet: list[Breaker], store: Store) -> None:
+    await fleet[0].pause(10)
+    await fleet[1].pause(2)
+    assert 9 < await refusal(fleet[2]) <= 10
+    assert (await fleet[2].snapshot()).state == "closed"
+    await elapse(store, 10)
+    assert (await fleet[2].acquire()).mode == "normal"
+
+
+async def test_force_beats_everything_and_ends_by_itself(
+    fleet: list[Breaker], store: Store
+) -> None:
+    await fleet[0].force("open", 60, by="operator", reason="maintenance")
+    assert 59 < await refusal(fleet[1]) <= 60
+    assert (await fleet[1].snapshot()).forced
+    await elapse(store, 60)
+    await trip(fleet)
+    await fleet[0].force("closed", 60, by="operator", reason="known to be well")
+    forced = await fleet[2].acquire()
+    assert forced.mode == "forced"
+    await fleet[2].report(forced, Outcome.FAIL)
+    await elapse(store, 5)
+    assert (await fleet[3].snapshot()).state == "closed"
+    await elapse(store, 20)
+    assert (await fleet[3].acquire()).mode == "forced"
+    await elapse(store, 35)
+    assert (await fleet[3].acquire()).mode == "probe"
+    with pytest.raises(ValueError, match="lasts up to"):
+        await fleet[0].force("open", 2 * LONGEST_FORCE_S, by="operator", reason="x")
+
+
+async def test_reset_closes_and_fences_off_what_came_before(fleet: list[Breaker]) -> None:
+    early = await permits(fleet)
+    await trip(fleet)
+    await fleet[0].pause(100)
+    await fleet[0].force("open", 60, by="operator", reason="x")
+    await fleet[0].reset(by="operator", reason="all well")
+    assert (await fleet[1].acquire()).mode == "normal"
+    await fleet[1].report(early[0], Outcome.FAIL)
+    assert (await fleet[1].snapshot()).streak == 0
+
+
+async def test_report_arrives_although_the_request_is_cancelled_and_out_of_time(
+    fleet: list[Breaker],
+) -> None:
+    breaker = fleet[0]
+    permit = await breaker.acquire()
+    CURRENT.set(Deadline.after(-1))
+    report = asyncio.create_task(breaker.report(permit, Outcome.FAIL))
+    await asyncio.sleep(0)
+    report.cancel()
+    await asyncio.gather(report, return_exceptions=True)
+    CURRENT.set(None)
+    await breaker.close()
+    assert (await breaker.snapshot()).streak == 1
+
+
+async def test_without_redis_each_worker_goes_by_its_own_view_and_comes_back(
+    open_store: OpenStore, private_valkey: Callable[[], EmbeddedValkey]
+) -> None:
+    server = private_valkey()
+    breaker = Breaker("payment", SETTINGS, await open_store(server.url, timeout=2.0))
+    await call(breaker, Outcome.FAIL)
+    assert repr(breaker) == "<Breaker payment fleet>"
+    server.kill()
+    permit = await breaker.acquire()
+    assert permit.mode == "local"
+    await breaker.report(permit, Outcome.FAIL)
+    await call(breaker, Outcome.FAIL)  # with the one from before the outage: three in a row
+    assert 29 < await refusal(breaker) <= 30
+    snapshot = await breaker.snapshot()
+    assert (snapshot.state, snapshot.degraded) == ("open", True)
+    assert repr(breaker) == "<Breaker payment local open>"
+    server.restart()
+    for _ in range(100):
+        if not (await breaker.snapshot()).degraded:
+            break
+        await asyncio.sleep(0.1)
+    assert (await breaker.acquire()).mode == "normal"
+    assert repr(breaker) == "<Breaker payment fleet>"
+
+
+async def test_a_worker_enters_an_outage_with_what_the_fleet_told_it(
+    open_store: OpenStore, private_valkey: Callable[[], EmbeddedValkey]
+) -> None:
+    server = private_valkey()
+    store = await open_store(server.url, timeout=2.0)
+    fleet = [Breaker("payment", SETTINGS, store) for _ in range(4)]
+    await trip(fleet)
+    await refusal(fleet[3])
+    server.kill()
+    assert await refusal(fleet[3]) > 25  # told by the fleet
+    assert await refusal(fleet[2]) > 25  # its own report was the third
+
+
+SCENARIOS = {
+    "late": test_late_reports_of_an_older_generation_change_nothing,
+    "one probe": test_exactly_one_probe_in_the_fleet_after_recovery,
+    "lease": test_probe_of_a_dead_worker_is_replaced_after_its_lease,
+    "token": test_token_alone_keeps_a_stranger_from_judging_the_probe,
+    "neutral": test_neutral_probe_frees_its_place_and_decides_nothing,
+    "loss": test_permits_from_before_the_loss_of_the_key_stay_without_effect,
+    "clock": test_a_clock_set_back_makes_no_wait_longer_than_its_rule,
+}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "script", "right", "wrong"),
+    [
+        ("late", "report", "or generation ~= tonumber(ARGV[1])", ""),
+        ("token", "report", "probe ~= token", "false"),
+        ("neutral", "report", "redis.call('HDEL', KEYS[1], 'probe', 'probe_until')\n  return",
+         "return"),
+        ("one probe", "acquire", "state == 'half-open' and now < probe_until", "false"),
+        ("lease", "acquire", "state == 'half-open' and now < probe_until",
+         "state == 'half-open' and probe"),
+        ("one probe", "acquire", "'state', 'half-open', 'probe', ARGV[1],", "'state', 'open',"),
+        ("loss", "acquire", "  generation = now\n", "  generation = 1\n"),
+        ("clock", "acquire", "math.min(tonumber(stored[3] or 0), now + tonumber(ARGV[3]))",
+         "tonumber(stored[3] or 0)"),
+    ],
+    ids=["no generation check", "no token check", "neutral keeps the probe", "twin probes",
+         "lease without end", "half-open not entered", "generation starts again", "no clamp"],
+)  # fmt: skip
+async def test_the_scenarios_see_a_script_with_one_fault(
+    fleet: list[Breaker], store: Store, scenario: str, script: str, right: str, wrong: str
+) -> None:
+    broken = spoilt(store, "service.breaker", script, right, wrong)
+    for breaker in fleet:
+        setattr(breaker, f"_{script}", broken)
+    with pytest.raises((AssertionError, ValueError, CircuitOpen, pytest.fail.Exception)):
+        await SCENARIOS[scenario](fleet, store)
