@@ -50,7 +50,7 @@ clean:  ## Remove what the others made: environments, data in .run, caches
 	@$(PYTHON) -B -m scripts.clean
 
 $(STAMP): $(LOCKS)/dev.lock $(LOCKS)/embedded.lock | python
-	@echo "Making .venv from the lock files (about 60 MB to download, once) ..."
+	@echo "Making .venv from the lock files (about 80 MB to download, once) ..."
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP) --require-hashes --no-deps -r $(LOCKS)/dev.lock
 	@$(BIN)/python $(PIP) --require-hashes --no-deps --only-binary :all: -r $(LOCKS)/embedded.lock || \

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from scripts.account import ServersUnavailable, elsewhere
-from scripts.lock import only_one
+from scripts.lock import LOCK, only_one
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = (
@@ -33,7 +33,7 @@ MADE = (
 def main() -> int:
     try:
         if (ROOT / ".run").exists():
-            with only_one(ROOT / ".run" / "lock"):
+            with only_one(ROOT / ".run" / LOCK):
                 _remove_all()
         else:
             _remove_all()

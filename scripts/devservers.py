@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.account import ServersUnavailable, reachable_home
-from scripts.lock import only_one
+from scripts.lock import LOCK, only_one
 from scripts.loopback import LoopbackServer
 from scripts.postgres import EmbeddedPostgres
 from scripts.valkey import EmbeddedValkey
@@ -40,7 +40,7 @@ def devservers(
     """
     run.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(only_one(run / "lock"))
+        stack.enter_context(only_one(run / LOCK))
         started: list[LoopbackServer] = []
         if redis_url is None:
             valkey = stack.enter_context(EmbeddedValkey(reachable_home(run / "valkey")))

@@ -10,6 +10,21 @@ from pathlib import Path
 
 from scripts.account import ServersUnavailable
 
+#: Its name in the directory it guards.
+LOCK = "lock"
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds the lock now."""
+    try:
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
 
 @contextlib.contextmanager
 def only_one(path: Path) -> Iterator[None]:
