@@ -45,12 +45,14 @@ async def create_internal_app(settings: Settings, public: web.Application) -> we
     app = web.Application(middlewares=middlewares.in_order_internal())
     routes.setup_internal(app)
     _set_edge_keys(app, settings)
-    for key in (keys.METRICS_PAGE, keys.DRAINING):
-        app[key] = public[key]
+    app[keys.METRICS_PAGE] = public[keys.METRICS_PAGE]
+    app[keys.DRAINING] = public[keys.DRAINING]
 
     async def share(app: web.Application) -> None:
-        for key in (keys.HEALTH, keys.METRICS, keys.BREAKER, keys.READY):
-            app[key] = public[key]
+        app[keys.HEALTH] = public[keys.HEALTH]
+        app[keys.METRICS] = public[keys.METRICS]
+        app[keys.BREAKER] = public[keys.BREAKER]
+        app[keys.READY] = public[keys.READY]
 
     app.on_startup.append(share)
     return app

@@ -42,7 +42,7 @@ from service.metrics import Metrics
 from service.mip.hashing import canonical, input_hash
 from service.mip.schema import InputSchema
 from service.mip.validation import check_purchaser_identifier, validate_input
-from service.payments.models import Payment, PaymentOrder
+from service.payments.models import Fund, Payment, PaymentOrder
 from service.settings import JobSettings, PaymentSettings
 
 log = structlog.get_logger()
@@ -233,7 +233,7 @@ class Lifecycle:
             input_hash=new.input_hash,
             pay_by=now + timedelta(seconds=self._payment.pay_within),
             submit_by=now + timedelta(seconds=self._payment.submit_within),
-            requested_funds=variant.requested_funds,
+            requested_funds=tuple(Fund(f.amount, f.unit) for f in variant.requested_funds),
             payment_source_type=variant.payment_source_type,
             supported_payment_source_index=variant.supported_payment_source_index,
         )

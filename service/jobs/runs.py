@@ -153,36 +153,38 @@ class Runs:
         return outcome, kind, time.monotonic() - began_s
 
     async def _record(self, claim: Claim, outcome: RunOutcome, kind: str, took_s: float) -> None:
-        match outcome:
-            case Done(result=result):
-                name, after = "done", JobState.COMPLETED
-                digest = result_hash(
-                    claim.identifier_from_purchaser or "", result, self._settings.result_hash
-                )
-                written = await self._repository.complete(claim, result, digest)
-            case NeedsInput(request_id=request_id, schema=schema):
-                name, after = "needs-input", JobState.AWAITING_INPUT
-                document = schema.document()
-                written = await self._repository.ask(
-                    claim,
-                    request_id,
-                    document,
-                    schema_hashes(document),
-                    wait_s=self._wait_s(outcome),
-                )
-            case Failed(retryable=True) if claim.attempt < MAX_ATTEMPTS:
-                self._metrics.run_ended(kind, "failed", took_s)
-                await self._give_back(claim, _pause_s(claim), outcome.code)
-                return
-            case Failed(code=code, message=message):
-                name, after = "failed", JobState.FAILED
-                written = await self._repository.fail(claim, code, message)
+        if isinstance(outcome, Failed) and outcome.retryable and claim.attempt < MAX_ATTEMPTS:
+            self._metrics.run_ended(kind, "failed", took_s)
+            await self._give_back(claim, _pause_s(claim), outcome.code)
+            return
+        if isinstance(outcome, Done):
+            name, after = "done", JobState.COMPLETED
+            digest = result_hash(
+                claim.identifier_from_purchaser or "", outcome.result, self._settings.result_hash
+            )
+            written = await self._repository.complete(claim, outcome.result, digest)
+        elif isinstance(outcome, NeedsInput):
+            name, after = "needs-input", JobState.AWAITING_INPUT
+            written = await self._ask(claim, outcome)
+        else:
+            name, after = "failed", JobState.FAILED
+            written = await self._repository.fail(claim, outcome.code, outcome.message)
         self._metrics.run_ended(kind, name if written else "lost", took_s)
         if not written:
             log.warning("run_outcome_dropped", outcome=name)
             return
         self._metrics.job_moved(JobState.RUNNING, after)
         log.info("run_ended", outcome=name, duration_ms=round(took_s * 1000))
+
+    async def _ask(self, claim: Claim, question: NeedsInput) -> bool:
+        document = question.schema.document()
+        return await self._repository.ask(
+            claim,
+            question.request_id,
+            document,
+            schema_hashes(document),
+            wait_s=self._wait_s(question),
+        )
 
     def _wait_s(self, question: NeedsInput) -> float:
         if question.expires_at is None:
@@ -200,4 +202,4 @@ class Runs:
 
 
 def _pause_s(claim: Claim) -> float:
-    return min(RETRY_MAX_S, RETRY_BASE_S * 2 ** min(claim.attempt - 1, 10))
+    return float(min(RETRY_MAX_S, RETRY_BASE_S * 2 ** min(claim.attempt - 1, 10)))

@@ -1,0 +1,210 @@
+"""Repeats, races and crashes: one job, one payment, one result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from service.errors import (
+    CircuitOpen,
+    IdempotencyMismatch,
+    PaymentOutcomeUnknown,
+    PaymentRejected,
+    PaymentUnavailable,
+    RequestInProgress,
+)
+from service.jobs.models import JobState
+from service.runners.runners import Runners
+from tests.support.house import TEXT, House
+
+MakeHouse = Callable[..., Awaitable[House]]
+CREATE, LIST = "POST /payment", "GET /payment"
+
+
+async def the_only_job(home: House) -> UUID:
+    [row] = await home.services.database.fetch("SELECT id FROM jobs")
+    job_id: UUID = row["id"]
+    return job_id
+
+
+async def test_same_key_and_request_give_the_same_job(home: House) -> None:
+    first = await home.start(idempotency_key="k")
+    again = await home.start(idempotency_key="k")
+    assert (again.replayed, again.job) == (True, first.job)
+    assert len(home.sandbox.ledger) == 1
+
+
+async def test_same_key_with_another_request_is_refused(home: House) -> None:
+    await home.start(idempotency_key="k")
+    with pytest.raises(IdempotencyMismatch):
+        await home.start(idempotency_key="k", input_data={"text": "other"})
+    assert len(home.sandbox.ledger) == 1
+
+
+async def test_keys_of_two_principals_have_nothing_to_do_with_each_other(home: House) -> None:
+    first = await home.start(idempotency_key="k")
+    second = await home.start(idempotency_key="k", principal="198.51.100.7")
+    assert first.job.id != second.job.id
+
+
+async def test_without_a_key_the_purchasers_identifier_is_one(home: House) -> None:
+    first = await home.start()
+    assert (await home.start()).job == first.job
+    assert (await home.start(input_data={"text": TEXT + "!"})).job.id != first.job.id
+
+
+async def test_many_at_once_with_one_key_make_one_job_and_one_payment(home: House) -> None:
+    async def start() -> UUID | None:
+        try:
+            return (await home.start(idempotency_key="k")).job.id
+        except RequestInProgress:
+            return None
+
+    answers = await asyncio.gather(*(start() for _ in range(30)))
+    assert {answer for answer in answers if answer} == {await the_only_job(home)}
+    assert len(home.sandbox.ledger) == 1
+    assert (await home.start(idempotency_key="k")).replayed
+
+
+async def test_expired_key_may_be_used_again(home: House) -> None:
+    first = await home.start(idempotency_key="k")
+    await home.sql("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'")
+    assert (await home.start(idempotency_key="k")).job.id != first.job.id
+
+
+async def test_refused_payment_fails_the_job_and_frees_the_key(home: House) -> None:
+    home.fault(CREATE, "status", status=400, times=1)
+    with pytest.raises(PaymentRejected):
+        await home.start()
+    assert (await home.job(await the_only_job(home))).state is JobState.FAILED
+    assert (await home.start()).job.state is JobState.AWAITING_PAYMENT
+
+
+async def test_unreachable_payment_service_leaves_no_payment_and_a_free_key(
+    home: House,
+) -> None:
+    home.fault("*", "status", status=503)
+    for _ in range(3):
+        with pytest.raises((PaymentUnavailable, PaymentOutcomeUnknown)):
+            await home.start(input_data={"text": "one"})
+    with pytest.raises(CircuitOpen):
+        await home.start(input_data={"text": "two"})
+    rows = await home.services.database.fetch("SELECT DISTINCT state FROM jobs")
+    assert {row["state"] for row in rows} <= {"failed", "creating"}
+    assert len(home.sandbox.ledger) == 0
+
+
+async def test_payment_made_but_not_answered_is_found_and_attached(home: House) -> None:
+    home.fault(CREATE, "reset", when="after", times=1)
+    started = await home.start()
+    assert started.job.state is JobState.AWAITING_PAYMENT
+    assert len(home.payments_of(started.job.id)) == 1
+
+
+async def test_unknown_outcome_is_found_out_later_and_answers_the_same_key(
+    make_house: MakeHouse,
+) -> None:
+    home = await make_house(breaker={"failure_threshold": 100})
+    home.fault(CREATE, "reset", when="after", times=1)
+    home.fault(LIST, "reset")
+    with pytest.raises(PaymentOutcomeUnknown):
+        await home.start(idempotency_key="k")
+    job_id = await the_only_job(home)
+    with pytest.raises(RequestInProgress):
+        await home.start(idempotency_key="k")
+
+    home.sandbox.faults.clear()
+    await home.make_due(job_id)
+    await home.reconciler().checks()
+
+    again = await home.start(idempotency_key="k")
+    assert (again.replayed, again.job.id) == (True, job_id)
+    assert again.job.payment is not None
+    assert len(home.sandbox.ledger) == 1
+
+
+async def test_crash_before_the_payment_call_is_given_up_only_after_the_grace(
+    home: House,
+) -> None:
+    await crash_while_creating(home)
+    job_id = await the_only_job(home)
+    await home.make_due(job_id)
+    await home.reconciler().checks()
+    assert (await home.job(job_id)).state is JobState.CREATING
+    await home.sql("UPDATE jobs SET created_at = now() - interval '1 hour', due_at = now()")
+    await home.reconciler().checks()
+    assert (await home.job(job_id)).state is JobState.FAILED
+    assert (await home.start()).job.id != job_id
+
+
+async def test_crash_between_payment_and_record_is_mended_by_the_feed(home: House) -> None:
+    """The payment exists, we do not know it yet, and it is paid before we look."""
+    await crash_while_creating(home, after_payment=True)
+    job_id = await the_only_job(home)
+    assert (await home.job(job_id)).state is JobState.CREATING
+    home.act(job_id, "lock")
+    await home.reconciler().changes()
+    job = await home.job(job_id)
+    assert job.state is JobState.RUNNING
+    assert job.payment is not None
+    assert len(home.sandbox.ledger) == 1
+
+
+async def crash_while_creating(home: House, *, after_payment: bool = False) -> None:
+    """As a killed worker: the request ends at the payment call, and nobody tidies up."""
+    home.fault(CREATE, "hang", when="after" if after_payment else "before", times=1)
+    starting = asyncio.create_task(home.start())
+    while home.sandbox.calls[CREATE] == 0 or (after_payment and not len(home.sandbox.ledger)):
+        await asyncio.sleep(0.01)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
+
+async def test_run_of_a_dead_worker_goes_on_elsewhere_and_completes_once(
+    make_house: MakeHouse,
+) -> None:
+    home = await make_house(jobs={"lease_seconds": 0.5, "poll_interval": 0.1})
+    job_id = (await home.start("echo+free")).job.id
+    [lost] = await home.services.repository.claim_runs("dead-worker", most=1)
+    assert await home.services.repository.claim_runs("other", most=1) == ()
+    while not await home.services.runs.tick() and not home.services.runs.held:
+        await asyncio.sleep(0.05)
+    await home.run_all()
+    done = await home.job(job_id)
+    assert done.state is JobState.COMPLETED
+    # The worker was not dead after all: what it brings now is refused.
+    assert not await home.services.repository.complete(lost, "another result", "00" * 32)
+    assert await home.job(job_id) == done
+
+
+async def test_renewed_lease_keeps_the_run(make_house: MakeHouse) -> None:
+    home = await make_house(jobs={"lease_seconds": 0.5, "poll_interval": 0.1})
+    await home.start("echo+free")
+    repository = home.services.repository
+    [claim] = await repository.claim_runs("worker", most=1)
+    for _ in range(6):
+        await asyncio.sleep(0.2)
+        assert await repository.renew("worker", [claim.job_id]) == {claim.job_id}
+        assert await repository.claim_runs("other", most=1) == ()
+
+
+async def test_stopping_worker_hands_its_runs_back_at_once(make_house: MakeHouse) -> None:
+    slow: dict[str, Any] = {"lease_seconds": 3600.0}
+    home = await make_house(jobs=slow)
+    await home.start("echo+free")
+    runners = Runners()
+    await runners.open()
+    try:
+        stopping = home.runs(runners)
+        await stopping.tick()
+        await stopping.stop(within_s=0.0)
+    finally:
+        await runners.close()
+    await home.run_all()
+    [row] = await home.services.database.fetch("SELECT state FROM jobs")
+    assert row["state"] == "completed"
