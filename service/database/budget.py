@@ -61,7 +61,7 @@ class BudgetReport:
             f" = {self.available}"
         )
         if self.replicas:
-            return f"{sums}: enough for {self.replicas} such replicas."
+            return f"{sums}: room for {self.replicas} such replica(s)."
         return (
             f"{sums}: not enough. Lower server.workers or database.pool_max, raise PostgreSQL's"
             " max_connections, or put a connection pooler in between."

@@ -22,7 +22,7 @@ import structlog
 from service.database.connection import Connection, connect
 from service.database.dsn import Dsn
 from service.database.statements import run
-from service.errors import DatabaseUnavailable, MigrationFailed, QueryTimeout, StatementFailed
+from service.errors import DatabaseUnavailable, MigrationFailed, QueryTimeout, TollgateError
 
 if TYPE_CHECKING:
     from service.settings import DatabaseSettings
@@ -133,8 +133,11 @@ async def _apply(connection: Connection, migration: Migration) -> None:
             announce=False,
         )
         await _send(connection, "COMMIT")
-    except StatementFailed as error:
-        await _send(connection, "ROLLBACK")
+    except DatabaseUnavailable:
+        raise
+    except TollgateError as error:
+        if not connection.closed:
+            await _send(connection, "ROLLBACK")
         raise MigrationFailed(
             f"Migration {migration.name} failed, and nothing of it was applied:"
             f" {_place(error.__cause__, migration.script)}"

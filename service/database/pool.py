@@ -24,7 +24,6 @@ from typing import cast
 
 import aiopg.pool
 import backoff
-import psycopg2
 import structlog
 from aiopg.utils import create_completed_future
 
@@ -56,7 +55,7 @@ class ConnectionPool(aiopg.pool.Pool):
         self._server = dsn
         self._limit = maxsize
         self._queue: deque[asyncio.Future[Connection]] = deque()
-        self._openers: set[asyncio.Task[None]] = set()
+        self._openers: set[asyncio.Task[Connection]] = set()
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -73,6 +72,8 @@ class ConnectionPool(aiopg.pool.Pool):
         if self._closing:
             raise DatabaseUnavailable("The database connections are being closed.")
         if not self._queue and (connection := self._take_free()):
+            if self.size < self._minsize:
+                self._top_up()
             return connection
         if self._outage and not self._used:
             raise self._outage.error()
@@ -125,6 +126,7 @@ class ConnectionPool(aiopg.pool.Pool):
 
     async def fill(self, wait_s: float) -> bool:
         """Start opening ``minsize`` connections; True once they have been there, within wait_s."""
+        self._note_size()
         self._top_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
@@ -147,27 +149,23 @@ class ConnectionPool(aiopg.pool.Pool):
         for _ in range(min(missing, at_once - len(self._openers))):
             self._acquiring += 1
             # An empty context: the opener outlives, and is not part of, the request at hand.
-            opener = self._loop.create_task(self._open_one(), context=contextvars.Context())
+            opener = self._loop.create_task(
+                connect(self._server, timeout_s=self._timeout), context=contextvars.Context()
+            )
             self._openers.add(opener)
-            opener.add_done_callback(self._opener_done)
+            opener.add_done_callback(self._opener_done, context=contextvars.Context())
 
-    def _opener_done(self, opener: asyncio.Task[None]) -> None:
+    def _opener_done(self, opener: asyncio.Task[Connection]) -> None:
         self._openers.discard(opener)
-        self._top_up()
-
-    async def _open_one(self) -> None:
-        try:
-            connection = await connect(self._server, timeout_s=self._timeout)
-        # RuntimeError is uvloop's, about a descriptor closed behind its back by another library.
-        except (TimeoutError, OSError, psycopg2.Error, RuntimeError) as error:
-            self._acquiring -= 1
-            self._failed(error)
-        except BaseException:
-            self._acquiring -= 1
-            raise
+        self._acquiring -= 1
+        if opener.cancelled():
+            return
+        # Whatever it was: an opener that fails without a pause would be replaced without end.
+        if cause := opener.exception():
+            self._failed(cause)
         else:
-            self._acquiring -= 1
-            self._opened(connection)
+            self._opened(opener.result())
+        self._top_up()
 
     def _opened(self, connection: Connection) -> None:
         if self._closing:
@@ -178,10 +176,9 @@ class ConnectionPool(aiopg.pool.Pool):
             self._outage.end()
             self._outage = None
         self._hand_over(connection)
-        if len(self._free) + len(self._used) >= self._minsize:
-            self._filled.set()
+        self._note_size()
 
-    def _failed(self, cause: Exception) -> None:
+    def _failed(self, cause: BaseException) -> None:
         outage = self._outage = self._outage or _Outage()
         pause_s = outage.begin_pause(cause, self._loop, self._top_up)
         if outage.worth_telling(self._loop.time()):
@@ -263,6 +260,10 @@ class ConnectionPool(aiopg.pool.Pool):
         for connection in [free for free in self._free if free.closed]:
             self._free.remove(connection)
 
+    def _note_size(self) -> None:
+        if len(self._free) + len(self._used) >= self._minsize:
+            self._filled.set()
+
     def _refusal(self, timeout_s: float) -> DatabaseUnavailable:
         if self._outage:
             return self._outage.error()
@@ -286,7 +287,7 @@ class _Outage:
     """From the first failed attempt to connect to the next successful one."""
 
     def __init__(self) -> None:
-        self._cause: Exception | None = None
+        self._cause: BaseException | None = None
         self._pauses: Generator[float, None, None] = backoff.expo(
             factor=_FIRST_PAUSE_S, max_value=_LONGEST_PAUSE_S
         )
@@ -306,7 +307,7 @@ class _Outage:
 
     def begin_pause(
         self,
-        cause: Exception,
+        cause: BaseException,
         loop: asyncio.AbstractEventLoop,
         then: Callable[[], None],
     ) -> float:
