@@ -223,3 +223,9 @@ class ConfigurationError(TollgateError):
     """The settings are not usable."""
 
     code = "configuration-error"
+
+
+class CannotListen(TollgateError):
+    """An address to listen on is in use, or is none of this machine's."""
+
+    code = "cannot-listen"

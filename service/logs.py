@@ -98,7 +98,9 @@ def _expected_failures_without_stack(
 
 
 def _to_json(event: EventDict, **_options: Any) -> str:
-    return json.dumps(event, default=str, separators=(",", ":"))
+    """When, how bad, what; then the fields."""
+    ordered = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return json.dumps(ordered | event, default=str, separators=(",", ":"))
 
 
 def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

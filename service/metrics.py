@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from aiohttp_prometheus_exporter.handler import (
@@ -185,14 +184,3 @@ def page_handler(registry: CollectorRegistry) -> Middleware:
         MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
     handler: Middleware = exporter_page(registry=shown)
     return handler
-
-
-def forget_worker(directory: Path, pid: int) -> None:
-    """Drop the gauges of a worker that is gone; its counters stay, or totals would fall.
-
-    ``gauge_all`` too: the exporter's own gauge has that mode, and the library's
-    ``mark_process_dead`` would keep a series for every worker that ever died.
-    """
-    for mode in ("all", "live*"):
-        for file in directory.glob(f"gauge_{mode}_{pid}.db"):
-            file.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from aiohttp.test_utils import make_mocked_request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Metrics, forget_worker, http_middleware, page_handler
+from service.metrics import Metrics, http_middleware, page_handler
+from service.server.master import forget_worker
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,180 @@
+"""``tollgate serve``: gunicorn, embedded and driven by our settings alone.
+
+Addresses are bound here, before any worker exists: a port in use is one clear line and the end,
+not a loop. What the workers measure goes into files they share, in a directory of this start.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+
+from service.errors import CannotListen, ConfigurationError
+from service.logs import configure_logging
+from service.server.master import Master
+from service.server.models import Applications, Factory
+from service.server.worker import Worker
+from service.settings import ServerSettings, Settings
+
+EXIT_FAILED = 1
+EXIT_MISCONFIGURED = 2
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: A worker whose loop has stood still for so long is aborted (with its stacks) and replaced.
+HANG_TIMEOUT_S = 30
+#: Room for clean-up after the requests and jobs in hand have had their time.
+STOP_MARGIN_S = 10
+#: Connections that wait to be accepted while all workers are busy.
+BACKLOG = 1024
+#: Only a restart changes these: they are about sockets that are open already.
+_KEPT_ON_RELOAD = ("host", "port", "internal_host", "internal_port", "role")
+
+log = structlog.get_logger()
+
+
+def serve(
+    settings: Settings,
+    *,
+    reload: Callable[[], Settings] | None = None,
+    factory: Factory | None = None,
+) -> int:
+    """Serve until told to stop; returns the exit code. ``reload`` reads the settings on SIGHUP.
+
+    Raises CannotListen if an address is in use or not ours.
+    """
+    configure_logging(settings.logging)
+    if "prometheus_client" in sys.modules:
+        raise RuntimeError("prometheus_client is imported: workers could not share their metrics")
+    master_pid = os.getpid()
+    with ExitStack() as stack:
+        listeners = _listen(settings.server, stack)
+        metrics = Path(tempfile.mkdtemp(prefix="tollgate-", dir=os.environ.get(METRICS_VARIABLE)))
+        os.environ[METRICS_VARIABLE] = str(metrics)
+        try:
+            _Gunicorn(settings, reload or (lambda: settings), factory or _applications).run(
+                listeners, metrics
+            )
+        except SystemExit as end:
+            # Workers are forked below here and leave the same way; their codes are the master's.
+            if os.getpid() != master_pid:
+                raise
+            return _exit_code(end.code)
+        finally:
+            if os.getpid() == master_pid:
+                shutil.rmtree(metrics, ignore_errors=True)
+    return 0
+
+
+class _Gunicorn(BaseApplication):  # type: ignore[misc]
+    def __init__(self, settings: Settings, read: Callable[[], Settings], factory: Factory) -> None:
+        self.settings = settings
+        self._read = read
+        self._factory = factory
+        super().__init__(prog="tollgate")
+
+    def load_config(self) -> None:
+        server = self.settings.server
+        for name, value in {
+            "workers": server.workers,
+            "worker_class": Worker,
+            "logger_class": _GunicornLogger,
+            "proc_name": "tollgate",
+            "timeout": HANG_TIMEOUT_S,
+            "graceful_timeout": round(
+                server.drain_delay + 2 * server.shutdown_timeout + STOP_MARGIN_S
+            ),
+            "when_ready": Master.tell_serving,
+            "child_exit": Master.worker_gone,
+            # One path per user: several replicas on a machine would fight for it.
+            "control_socket_disable": True,
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Factory:
+        return self._factory
+
+    def read_settings(self) -> bool:
+        """Read the settings again for new workers; False, and a line each, if they are wrong."""
+        try:
+            read = self._read()
+        except ConfigurationError as error:
+            log.error("settings_refused", faults=error.message.splitlines())
+            return False
+        kept = {name: getattr(self.settings.server, name) for name in _KEPT_ON_RELOAD}
+        self.settings = read.model_copy(update={"server": read.server.model_copy(update=kept)})
+        log.info("settings_read_again", workers=self.settings.server.workers)
+        return True
+
+    def run(self, listeners: list[socket.socket], metrics: Path) -> None:
+        Master(self, listeners, metrics).run()
+
+
+class _GunicornLogger(Logger):  # type: ignore[misc]
+    """gunicorn's own lines, in our format: no handlers of its own."""
+
+    def setup(self, cfg: object) -> None:
+        self.cfg = cfg
+        self._access_log_enabled = False
+        self.error_log.propagate = True
+
+
+async def _applications(settings: Settings) -> Applications:
+    # Imported in the worker only: prometheus_client must find the directory when it is imported,
+    # and a master that holds little starts its workers quickly.
+    from service import app  # noqa: PLC0415
+    from service.api import keys  # noqa: PLC0415
+
+    public = await app.create_app(settings)
+    internal = await app.create_internal_app(settings, public)
+
+    def drain() -> None:
+        public[keys.DRAINING].draining = True
+
+    return Applications(public, internal, drain)
+
+
+def _listen(server: ServerSettings, stack: ExitStack) -> list[socket.socket]:
+    """The sockets of all workers, the internal one last."""
+    addresses = [("INTERNAL_PORT", server.internal_host, server.internal_port)]
+    if server.role != "jobs":
+        addresses.insert(0, ("PORT", server.host, server.port))
+    return [stack.enter_context(_bound(*address)) for address in addresses]
+
+
+def _bound(variable: str, host: str, port: int) -> socket.socket:
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {shown}: {error.strerror or error}"
+            f" (set TOLLGATE_SERVER__{variable} to another port)"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _exit_code(code: object) -> int:
+    if code == Master.APP_LOAD_ERROR:
+        return EXIT_MISCONFIGURED
+    return EXIT_FAILED if code else 0

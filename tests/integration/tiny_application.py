@@ -1,0 +1,74 @@
+"""A program for test_server: Tollgate's serving with a tiny application in place of its own."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from aiohttp import web
+
+from service.errors import CannotListen, ConfigurationError
+from service.server import Applications, serve
+from service.server import launch
+from service.settings import Settings, load
+
+NOTES = Path(os.environ["TEST_NOTES"])
+
+
+async def applications(settings: Settings) -> Applications:
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415  (after the fork, as in earnest)
+
+    from service.metrics import Metrics, page_handler  # noqa: PLC0415
+
+    if settings.server.default_flow == "misconfigured":
+        raise ConfigurationError("first fault\nsecond fault")
+    if settings.server.default_flow == "broken":
+        raise ValueError("a bug at start")
+    metrics = Metrics(CollectorRegistry())
+    draining = asyncio.Event()
+
+    async def about(_request: web.Request) -> web.Response:
+        return web.json_response({"pid": os.getpid(), "flow": settings.server.default_flow})
+
+    async def slow(request: web.Request) -> web.Response:
+        (NOTES / "slow-began").touch()
+        await asyncio.sleep(float(request.query["s"]))
+        return web.Response(text="done")
+
+    async def hang(_request: web.Request) -> web.Response:
+        while True:
+            time.sleep(1)  # noqa: ASYNC251  (that is the fault)
+
+    async def ready(_request: web.Request) -> web.Response:
+        return web.Response(status=503 if draining.is_set() else 200)
+
+    async def lifespan(_app: web.Application) -> AsyncIterator[None]:
+        metrics.pool(size=10, used=1, waiting=0)
+        metrics.cache_lookups.labels("local", "hit").inc()
+        yield
+        (NOTES / f"closed-{os.getpid()}").touch()
+
+    public, internal = web.Application(), web.Application()
+    public.router.add_get("/about", about)
+    public.router.add_get("/slow", slow)
+    public.router.add_get("/hang", hang)
+    public.cleanup_ctx.append(lifespan)
+    for app in (public, internal):
+        app.router.add_get("/readyz", ready)
+    internal.router.add_get("/metrics", page_handler(CollectorRegistry()))
+    return Applications(public, internal, draining.set)
+
+
+def main() -> int:
+    launch.HANG_TIMEOUT_S = int(os.environ.get("TEST_HANG_TIMEOUT_S", launch.HANG_TIMEOUT_S))
+    try:
+        return serve(load().settings, reload=lambda: load().settings, factory=applications)
+    except CannotListen as error:
+        print(error.message, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
