@@ -34,7 +34,7 @@ Tollgate is at @SHOP@ (API: @SHOP@/docs). A first sale, to paste into another te
   follow tailored-letter+free
   QUESTION=$(echo "$STATUS" | sed 's/^{"id": *"\([^"]*\)".*/\1/')
   curl -sS $SHOP/tailored-letter/provide_input -H 'Content-Type: application/json' \
-    -d '{"job_id": "'$JOB'", "status_id": "'$QUESTION'", "input_data": {"contract": "4711"}}'; echo
+    -d '{"job_id": "'$JOB'", "status_id": "'$QUESTION'", "input_data": {"reference": "4711"}}'; echo
   follow tailored-letter+free
 """
 

@@ -96,7 +96,7 @@ def _run(settings: Settings, data: Path) -> None:
             _say("Starting the sandbox payment service ...")
             watched["the sandbox"] = stack.enter_context(_sandbox(settings, environment, data))
         _say("Starting the service ...")
-        grace_s = server.shutdown_timeout + server.drain_delay + STOP_MARGIN_S
+        grace_s = server.drain_delay + 2 * server.shutdown_timeout + STOP_MARGIN_S
         service = stack.enter_context(_child(("-m", "service", "serve"), environment, grace_s))
         watched["the service"] = service
         host = LOOPBACK if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104 (compared)
