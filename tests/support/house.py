@@ -54,6 +54,7 @@ class House:
     settings: Settings
     services: Services
     sandbox: Sandbox
+    reconciler: Reconciler
 
     async def start(self, reference: str = "echo", **changes: Any) -> Started:
         flow, variant = await self.services.catalog.get(reference)
@@ -70,16 +71,9 @@ class House:
     async def job(self, job_id: UUID) -> Job:
         return await self.services.lifecycle.get(job_id)
 
-    def reconciler(self) -> Reconciler:
-        return Reconciler(
-            self.services.repository,
-            self.services.gateway,
-            settings=self.settings.jobs,
-            payment=self.settings.payment,
-            metrics=self.services.metrics,
-            runs=NobodyToWake(),
-            owner=worker_name(),
-        )
+    def another_reconciler(self) -> Reconciler:
+        """As another worker of the fleet has it."""
+        return _reconciler(self.settings, self.services)
 
     def settler(self) -> Settler:
         return Settler(
@@ -105,7 +99,7 @@ class House:
     async def pay(self, job_id: UUID) -> None:
         """The purchaser's funds arrive, and we learn of it."""
         self.act(job_id, "lock")
-        await self.reconciler().changes()
+        await self.reconciler.changes()
 
     def act(self, job_id: UUID, action: str) -> None:
         record = self.sandbox.ledger.get(str(job_id))
@@ -127,6 +121,18 @@ class House:
         await self.services.database.execute(statement, params)
 
 
+def _reconciler(settings: Settings, services: Services) -> Reconciler:
+    return Reconciler(
+        services.repository,
+        services.gateway,
+        settings=settings.jobs,
+        payment=settings.payment,
+        metrics=services.metrics,
+        runs=NobodyToWake(),
+        owner=worker_name(),
+    )
+
+
 class NobodyToWake:
     def wake(self) -> None:
         """Tests tick by hand."""
@@ -137,11 +143,11 @@ async def house(
     database_url: str, redis_url: str, *flows: FlowDefinition, **sections: dict[str, Any]
 ) -> AsyncIterator[House]:
     """A worker's parts on these servers, with these flows for sale (by default one)."""
-    async with running_sandbox(api_key=API_KEY) as sandbox:
+    async with running_sandbox(api_key=API_KEY, confirm_after_s=0.02) as sandbox:
         settings = house_settings(database_url, redis_url, sandbox.url, **sections)
         async with connect(settings, loops=False) as services:
             await services.catalog.store(flows or (flow_definition(),))
-            yield House(settings, services, sandbox.sandbox)
+            yield House(settings, services, sandbox.sandbox, _reconciler(settings, services))
 
 
 def house_settings(

@@ -84,18 +84,28 @@ async def test_refused_payment_fails_the_job_and_frees_the_key(home: House) -> N
     assert (await home.start()).job.state is JobState.AWAITING_PAYMENT
 
 
-async def test_unreachable_payment_service_leaves_no_payment_and_a_free_key(
-    home: House,
+async def test_service_that_cannot_be_reached_leaves_no_payment_and_a_free_key(
+    make_house: MakeHouse,
 ) -> None:
-    home.fault("*", "status", status=503)
-    for _ in range(3):
-        with pytest.raises((PaymentUnavailable, PaymentOutcomeUnknown)):
-            await home.start(input_data={"text": "one"})
-    with pytest.raises(CircuitOpen):
-        await home.start(input_data={"text": "two"})
-    rows = await home.services.database.fetch("SELECT DISTINCT state FROM jobs")
-    assert {row["state"] for row in rows} <= {"failed", "creating"}
-    assert len(home.sandbox.ledger) == 0
+    home = await make_house(payment={"url": "http://127.0.0.1:1", "attempts": 1})
+    for expected in (PaymentUnavailable, PaymentUnavailable, PaymentUnavailable, CircuitOpen):
+        with pytest.raises(expected) as refused:
+            await home.start()
+        assert type(refused.value) is expected
+    rows = await home.services.database.fetch("SELECT state FROM jobs")
+    assert [row["state"] for row in rows] == ["failed"] * 4
+
+
+async def test_open_circuit_is_not_called_and_free_flows_go_on(home: House) -> None:
+    home.fault("*", "status", status=500)
+    with pytest.raises(PaymentOutcomeUnknown):
+        await home.start()
+    calls = home.sandbox.calls[CREATE]
+    with pytest.raises(CircuitOpen) as refused:
+        await home.start(input_data={"text": "another"})
+    assert home.sandbox.calls[CREATE] == calls
+    assert refused.value.retry_after_s
+    assert (await home.start("echo+free")).job.state is JobState.RUNNING
 
 
 async def test_payment_made_but_not_answered_is_found_and_attached(home: House) -> None:
@@ -119,7 +129,7 @@ async def test_unknown_outcome_is_found_out_later_and_answers_the_same_key(
 
     home.sandbox.faults.clear()
     await home.make_due(job_id)
-    await home.reconciler().checks()
+    await home.reconciler.checks()
 
     again = await home.start(idempotency_key="k")
     assert (again.replayed, again.job.id) == (True, job_id)
@@ -133,10 +143,10 @@ async def test_crash_before_the_payment_call_is_given_up_only_after_the_grace(
     await crash_while_creating(home)
     job_id = await the_only_job(home)
     await home.make_due(job_id)
-    await home.reconciler().checks()
+    await home.reconciler.checks()
     assert (await home.job(job_id)).state is JobState.CREATING
     await home.sql("UPDATE jobs SET created_at = now() - interval '1 hour', due_at = now()")
-    await home.reconciler().checks()
+    await home.reconciler.checks()
     assert (await home.job(job_id)).state is JobState.FAILED
     assert (await home.start()).job.id != job_id
 
@@ -147,7 +157,7 @@ async def test_crash_between_payment_and_record_is_mended_by_the_feed(home: Hous
     job_id = await the_only_job(home)
     assert (await home.job(job_id)).state is JobState.CREATING
     home.act(job_id, "lock")
-    await home.reconciler().changes()
+    await home.reconciler.changes()
     job = await home.job(job_id)
     assert job.state is JobState.RUNNING
     assert job.payment is not None

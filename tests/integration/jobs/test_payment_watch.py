@@ -22,16 +22,16 @@ async def state_of(home: House, job_id: UUID) -> JobState:
 
 async def test_unpaid_job_waits(home: House) -> None:
     job_id = await awaiting_payment(home)
-    await home.reconciler().changes()
+    await home.reconciler.changes()
     await home.make_due(job_id)
-    await home.reconciler().checks()
+    await home.reconciler.checks()
     assert await state_of(home, job_id) is JobState.AWAITING_PAYMENT
 
 
 async def test_wrong_funds_fail_the_job(home: House) -> None:
     job_id = await awaiting_payment(home)
     home.act(job_id, "invalidate")
-    await home.reconciler().changes()
+    await home.reconciler.changes()
     assert await state_of(home, job_id) is JobState.FAILED
 
 
@@ -41,10 +41,10 @@ async def test_refund_asked_for_before_the_start_is_not_run_and_may_be_taken_bac
     job_id = await awaiting_payment(home)
     home.act(job_id, "lock")
     home.act(job_id, "request-refund")
-    await home.reconciler().changes()
+    await home.reconciler.changes()
     assert await state_of(home, job_id) is JobState.AWAITING_PAYMENT
     home.act(job_id, "cancel-refund")
-    await home.reconciler().changes()
+    await home.reconciler.changes()
     assert await state_of(home, job_id) is JobState.RUNNING
 
 
@@ -52,7 +52,7 @@ async def test_payment_the_feed_passed_over_is_found_by_the_single_check(home: H
     job_id = await awaiting_payment(home)
     home.act(job_id, "lock")
     await home.make_due(job_id)
-    await home.reconciler().checks()
+    await home.reconciler.checks()
     assert await state_of(home, job_id) is JobState.RUNNING
 
 
@@ -64,7 +64,7 @@ async def test_late_confirmation_within_the_grace_still_starts_the_job(home: Hou
         id=job_id,
         past=home.sandbox.ledger.now_ms() - 60_000,
     )
-    await home.reconciler().checks()
+    await home.reconciler.checks()
     assert await state_of(home, job_id) is JobState.RUNNING
 
 
@@ -76,7 +76,7 @@ async def test_silence_of_the_chain_fails_the_job_only_after_the_grace(home: Hou
             id=job_id,
             past=home.sandbox.ledger.now_ms() - overdue_s * 1000,
         )
-        await home.reconciler().checks()
+        await home.reconciler.checks()
         assert await state_of(home, job_id) is expected
 
 
@@ -85,15 +85,15 @@ async def test_chain_that_lags_behind_is_asked_again_not_believed(home: House) -
     job_id = await awaiting_payment(home)
     home.act(job_id, "lock")
     home.fault("POST /payment/resolve-blockchain-identifier", "stale", seconds=3600, times=1)
-    await home.reconciler().changes()
+    await home.reconciler.changes()
     assert await state_of(home, job_id) is JobState.AWAITING_PAYMENT
-    await home.reconciler().changes()
+    await home.reconciler.changes()
     assert await state_of(home, job_id) is JobState.RUNNING
 
 
 async def test_feed_has_one_reader_until_its_lease_ends(home: House) -> None:
     job_id = await awaiting_payment(home)
-    first, second = home.reconciler(), home.reconciler()
+    first, second = home.reconciler, home.another_reconciler()
     await first.changes()
     home.act(job_id, "lock")
     await second.changes()
@@ -108,7 +108,7 @@ async def test_refund_after_no_result_is_noted_and_changes_nothing_else(home: Ho
     await home.pay(job_id)
     await home.run_all()
     home.sandbox.ledger.advance(PAST_EVERYTHING_S * 1000)
-    await home.reconciler().changes()
+    await home.reconciler.changes()
     assert await state_of(home, job_id) is JobState.COMPLETED
     await home.make_due(job_id)
     await home.settler().tick()

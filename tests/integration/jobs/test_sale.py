@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ async def settle(home: House, job: Job) -> str:
     for _ in range(6):
         await home.make_due(job.id)
         await home.settler().tick()
+        await asyncio.sleep(0.05)  # the sandbox's chain takes 20 ms
     row = await home.services.database.fetch_one(
         "SELECT settlement FROM jobs WHERE id = %(id)s", {"id": job.id}
     )
