@@ -1,0 +1,59 @@
+"""``tollgate config check``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from service.admission.models import policies_from
+from service.cli.terminal import show
+from service.logs import MASK
+from service.settings import PREFIX, Rate, Settings, load
+
+
+def check(_arguments: argparse.Namespace) -> int:
+    """Show every setting in effect, and which of them variables gave; faults end with code 2."""
+    loaded = load()
+    policies_from(loaded.settings.limits)
+    files = ", ".join(str(file) for file in loaded.files) or "none (defaults only)"
+    show(f"# files: {files}")
+    for section in Settings.model_fields:
+        _show_section(section, getattr(loaded.settings, section))
+    return 0
+
+
+def _show_section(path: str, section: BaseModel) -> None:
+    fields = {name: getattr(section, name) for name in type(section).model_fields}
+    plain = {name: value for name, value in fields.items() if not isinstance(value, BaseModel)}
+    if plain:
+        show("", f"[{path}]")
+    for name, value in plain.items():
+        variable = PREFIX + f"{path}.{name}".upper().replace(".", "__")
+        given = f"  # {variable}" if os.environ.get(variable) else ""
+        show(f"{name} = {_shown(value)}{given}" if value is not None else f"#{name} is not set")
+    for name, value in fields.items():
+        if isinstance(value, BaseModel):
+            _show_section(f"{path}.{name}", value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return json.dumps(_without_secret(value.get_secret_value()))
+    if isinstance(value, Rate):
+        return json.dumps(str(value))
+    if isinstance(value, tuple):
+        return json.dumps(list(value))
+    return f"{value:.15g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _without_secret(secret: str) -> str:
+    """Of an address its place, for people to recognise; of anything else nothing."""
+    address = re.fullmatch(r"([a-z0-9+]+://)([^@]*@)?([^@?#\s]*)(?:[?#].*)?", secret)
+    if not address:
+        return MASK
+    return f"{address[1]}{MASK}@{address[3]}" if address[2] else f"{address[1]}{address[3]}"

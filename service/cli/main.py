@@ -1,0 +1,120 @@
+"""Reads the command line and runs one command.
+
+Exit codes: 0 done; 1 it failed (a server is away, there is no such job, a port is in use); 2 the
+command line or the settings are wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, cast
+from uuid import UUID
+
+from service import __version__
+from service.cli.terminal import complain
+from service.errors import ConfigurationError, TollgateError
+from service.logs import configure_logging
+from service.settings import LoggingSettings
+
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Command(Protocol):
+    def __call__(self, arguments: argparse.Namespace) -> int: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; failures are one line each on stderr."""
+    given = _parser().parse_args(arguments)
+    # What the parts have to say while a command runs is for the person who typed it.
+    configure_logging(LoggingSettings(level="warning", format="console"))
+    try:
+        code = _command(given.command)(given)
+        sys.stdout.flush()
+    except ConfigurationError as error:
+        complain(error.message)
+        return WRONG
+    except TollgateError as error:
+        complain(error.message)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (``| head``) has gone; the interpreter's own flush must not fail on it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code
+
+
+def _command(place: str) -> _Command:
+    # Only the chosen command's module: ``serve`` must be first to decide where metrics live.
+    module, _, name = place.partition(":")
+    return cast("_Command", getattr(importlib.import_module(f"service.cli.{module}"), name))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tollgate",
+        description="Sells runs of AI flows. Settings: config/tollgate.toml, TOLLGATE_ variables.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong command line or settings, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"tollgate {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    _add(commands, "serve", "serve:serve", "serve until told to stop")
+    migrate = _add(commands, "migrate", "database:migrate", "bring the database schema up to date")
+    migrate.add_argument(
+        "--wait",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="wait so long for PostgreSQL to come up (default: %(default)g)",
+    )
+
+    flows = _group(commands, "flows", "the flows on sale")
+    bring = _add(flows, "import", "flows:bring", "add or update flows from a TOML or JSON file")
+    bring.add_argument("file", type=Path, metavar="FILE")
+    _add(flows, "list", "flows:show", "list the flows on sale")
+
+    limits = _group(commands, "limits", "the request limits")
+    _add(limits, "list", "limits:show", "list the policies in effect")
+
+    breaker = _group(commands, "breaker", "the circuit breaker of the payment service")
+    _add(breaker, "show", "breaker:show", "show its state for the whole fleet")
+
+    jobs = _group(commands, "jobs", "jobs")
+    show = _add(jobs, "show", "jobs:show", "show a job and its history")
+    show.add_argument("id", type=UUID, metavar="ID")
+
+    _add(commands, "openapi", "openapi:show", "print the OpenAPI document")
+
+    config = _group(commands, "config", "the settings")
+    _add(config, "check", "config:check", "check and show the settings in effect, secrets masked")
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, place: str, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
+    parser.set_defaults(command=place)
+    return parser
+
+
+def _group(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    parser = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86400:
+        raise ValueError(text)
+    return seconds
