@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from service.cache.cache import TieredCache
 from service.database import Database
-from service.errors import ConfigurationError, StoreUnavailable, UnknownFlow
+from service.errors import ConfigurationError, UnknownFlow
 from service.flows.definition import FlowDefinition, alias, definition_of
 from service.flows.models import Flow, FlowPage, ImportReport, Variant
 from service.flows.repository import FlowRepository, IndexEntry, StoredFlow
@@ -88,10 +88,7 @@ class Catalog:
         keys = [f"uid:{uid}" for uid in saved.uids]
         keys += [f"alias:{name}" for name in saved.aliases]
         if keys:
-            try:
-                await self._cache.invalidate([*keys, _INDEX])
-            except StoreUnavailable as error:
-                log.warning("catalog_not_invalidated", code=error.code, flows=len(saved.uids))
+            await self._cache.invalidate([*keys, _INDEX])
         return saved.report
 
     async def _uid_of(self, text: str) -> UUID | None:

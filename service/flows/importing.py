@@ -25,7 +25,8 @@ def read_definitions(path: Path) -> tuple[FlowDefinition, ...]:
     faults: list[str] = []
     for i, entry in enumerate(entries):
         name = entry.get("slug") if isinstance(entry, dict) else None
-        where = f"{path}: {name if isinstance(name, str) and name else f'flows[{i}]'}"
+        shown = name if isinstance(name, str) and name and name.isprintable() else f"flows[{i}]"
+        where = f"{path}: {shown}"
         try:
             definitions.append(FlowDefinition.model_validate(entry))
         except ValidationError as error:

@@ -62,16 +62,19 @@ class Validation(Part):
     """One constraint; several of one kind all hold."""
 
     validation: Literal["min", "max", "format", "accept", "optional"]
-    value: Annotated[LongText | None, BeforeValidator(_written)] = None
+    value: Annotated[LongText, BeforeValidator(_written)]
 
-    @model_validator(mode="after")
-    def _has_value(self) -> Self:
-        if self.value is None and self.validation != "optional":
-            raise ValueError(f"the validation {self.validation!r} needs a value")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _optional_says_so_itself(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("value") in (None, ""):
+            if given.get("validation") != "optional":
+                raise ValueError(f"the validation {given.get('validation')!r} needs a value")
+            return {**given, "value": "true"}
+        return given
 
     def document(self) -> dict[str, str]:
-        return {"validation": self.validation, "value": self.value or "true"}
+        return {"validation": self.validation, "value": self.value}
 
 
 class FieldData(Part):
@@ -115,7 +118,7 @@ class Field(Part):
     def optional(self) -> bool:
         """Required unless said otherwise; ``"false"`` says required too."""
         values = [v.value for v in self.validations if v.validation == "optional"]
-        return bool(values) and all((value or "true").lower() != "false" for value in values)
+        return bool(values) and all(value.lower() != "false" for value in values)
 
     @property
     def listed(self) -> bool:
@@ -126,7 +129,7 @@ class Field(Part):
 
     def values_of(self, kind: str) -> tuple[str, ...]:
         """The values of all validations of one kind, in order."""
-        return tuple(v.value for v in self.validations if v.validation == kind and v.value)
+        return tuple(v.value for v in self.validations if v.validation == kind)
 
     def document(self) -> dict[str, Any]:
         emitted: dict[str, Any] = {"id": self.id, "type": self.type, "name": self.name}

@@ -126,6 +126,7 @@ def test_unsound_schema_is_refused(document: Any, says: str) -> None:
         (field(validations=[rule("accept", ".pdf")]), "type file"),
         (field(validations=[rule("required", "true")]), "optional"),
         (field(validations=[rule("min")]), "needs a value"),
+        (field(validations=[rule("max", "")]), "needs a value"),
         (field(validations=[rule("min", "-1")]), "whole number"),
         (field(validations=[rule("min", "1.5")]), "whole number"),
         (field(validations=[rule("min", "5"), rule("max", "4")]), "at least min"),
