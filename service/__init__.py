@@ -2,9 +2,9 @@
 
 The layers, top to bottom; each imports only what stands below it:
 
-    cli > server > app > wiring | api > jobs > flows | payments | runners
+    cli > server > app > wiring | api > jobs > flows | payments > runners
         > admission | breaker | cache > mip > store | database | health
-        > deadline > errors | logs | metrics | settings
+        > deadline > logs | metrics > settings > errors
 """
 
 __version__ = "0.1.0"
