@@ -1,0 +1,35 @@
+"""The arithmetic of the connection budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.database.budget import BudgetReport
+
+
+def budget(*, workers: int = 4, others: int = 0) -> BudgetReport:
+    return BudgetReport(workers=workers, pool_max=20, maximum=100, reserved=3, others=others)
+
+
+@pytest.mark.parametrize(
+    ("report", "available", "replicas"),
+    [
+        (budget(), 92, 1),
+        (budget(workers=2), 92, 2),
+        (budget(others=12), 80, 1),
+        (budget(others=13), 79, 0),
+        (budget(others=200), -108, 0),
+    ],
+)
+def test_what_fits(report: BudgetReport, available: int, replicas: int) -> None:
+    assert (report.available, report.replicas) == (available, replicas)
+
+
+def test_the_sum_is_told_in_words() -> None:
+    assert str(budget(workers=5, others=12)) == (
+        "5 workers x 20 connections = 100 for this replica; PostgreSQL takes 100, less 3 reserved,"
+        " less 12 in use by others, less 5 for administration = 80: not enough. Lower"
+        " server.workers or database.pool_max, raise PostgreSQL's max_connections, or put a"
+        " connection pooler in between."
+    )
+    assert str(budget()).endswith("= 92: room for 1 such replica(s).")
