@@ -100,7 +100,7 @@ def _expected_failures_without_stack(
 def _to_json(event: EventDict, **_options: Any) -> str:
     """When, how bad, what; then the fields."""
     ordered = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
-    return json.dumps(ordered | event, default=str, separators=(",", ":"))
+    return json.dumps({**ordered, **event}, default=str, separators=(",", ":"))
 
 
 def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

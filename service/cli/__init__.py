@@ -1,5 +1,5 @@
 """The command line: ``tollgate``, or ``python -m service``."""
 
-from service.cli.main import main
+from service.cli.program import main
 
 __all__ = ["main"]

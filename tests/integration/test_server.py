@@ -145,7 +145,7 @@ def alive(pid: int) -> bool:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  (what is waited for has no event)
+        while not condition():
             await asyncio.sleep(0.05)
 
 

@@ -15,7 +15,7 @@ PERIOD_S = 0.02
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  (what is waited for has no event)
+        while not condition():
             await asyncio.sleep(PERIOD_S / 4)
 
 
