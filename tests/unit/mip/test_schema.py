@@ -98,6 +98,19 @@ def test_field_is_required_by_default() -> None:
             "group id",
         ),
         ({"input_data": [{"id": str(i), "type": "text"} for i in range(201)]}, "200"),
+        (
+            {
+                "input_groups": [
+                    {
+                        "id": group,
+                        "title": "",
+                        "input_data": [field(id=f"{group}{i}") for i in range(101)],
+                    }
+                    for group in "xy"
+                ]
+            },
+            "at most 200",
+        ),
         ({"input_data": [field(id="\x00")]}, "NUL"),
         ({"input_data": [field(data={"label": "\ud800"})]}, "surrogate|valid string"),
         ({"input_data": [field("datetime")]}, "Input should be"),
