@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
@@ -80,10 +81,7 @@ class Breaker:
 
     async def report(self, permit: Permit, outcome: Outcome, *, detail: str = "") -> None:
         """What came of the call. Never raises, and arrives even if the caller is cancelled."""
-        task = asyncio.create_task(self._deliver(permit, outcome, detail[:_DETAIL_CHARACTERS]))
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
-        await asyncio.shield(task)
+        await self._detached(self._deliver(permit, outcome, detail[:_DETAIL_CHARACTERS]))
 
     async def snapshot(self) -> BreakerSnapshot:
         """What the next caller would meet; without Redis this worker's own view."""
@@ -97,10 +95,7 @@ class Breaker:
         """Let nobody call for a while: the dependency said 429. Without Redis: nobody here."""
         seconds = min(max(seconds, 0.0), LONGEST_PAUSE_S)
         self._shadow.pause(seconds)
-        try:
-            await self._pause([self._key], [round(seconds * 1_000_000), keys.BREAKER_LIFE_MS])
-        except StoreUnavailable:
-            self._note(degraded=True)
+        await self._detached(self._tell_pause(seconds))
 
     async def force(
         self, state: Literal["open", "closed"], seconds: float, *, by: str, reason: str
@@ -122,9 +117,25 @@ class Breaker:
             reason=reason, before=before.decode(),
         )  # fmt: skip
 
+    async def _detached(self, news: Coroutine[Any, Any, None]) -> None:
+        """Neither the caller's cancellation nor its deadline ends it: the fleet must know."""
+
+        async def deliver() -> None:
+            CURRENT.set(None)
+            await news
+
+        task = asyncio.create_task(deliver())
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+        await asyncio.shield(task)
+
+    async def _tell_pause(self, seconds: float) -> None:
+        try:
+            await self._pause([self._key], [round(seconds * 1_000_000), keys.BREAKER_LIFE_MS])
+        except StoreUnavailable:
+            self._note(degraded=True)
+
     async def _deliver(self, permit: Permit, outcome: Outcome, detail: str) -> None:
-        # A request that is out of time has the most to report.
-        CURRENT.set(None)
         if permit.mode == "local":
             self._shadow.report(permit, outcome)
             return

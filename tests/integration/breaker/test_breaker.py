@@ -202,6 +202,15 @@ async def test_pause_is_for_the_fleet_and_no_verdict(fleet: list[Breaker], store
     assert (await fleet[2].acquire()).mode == "normal"
 
 
+async def test_pause_reaches_the_fleet_from_a_request_that_is_out_of_time(
+    fleet: list[Breaker],
+) -> None:
+    CURRENT.set(Deadline.after(-1))
+    await fleet[0].pause(10)
+    CURRENT.set(None)
+    assert await refusal(fleet[1]) > 9
+
+
 async def test_force_beats_everything_and_ends_by_itself(
     fleet: list[Breaker], store: Store
 ) -> None:
