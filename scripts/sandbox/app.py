@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from scripts.sandbox import buyer, control, seller
-from scripts.sandbox.keys import SANDBOX, STALE_S, Options, Sandbox
+from scripts.sandbox.keys import FAULTS, SANDBOX, Options, Sandbox
 from scripts.sandbox.replies import failure
 from scripts.sandbox.requests import Refusal
 
@@ -79,8 +79,7 @@ def _served(route: Route) -> Handler:
         sandbox = request.app[SANDBOX]
         sandbox.calls[route.name] += 1
         faults = sandbox.faults.take(route.name)
-        request["faults"] = faults
-        request[STALE_S] = max((f.seconds for f in faults if f.kind == "stale"), default=0.0)
+        request[FAULTS] = faults
         for fault in (f for f in faults if f.when == "before"):
             if (wrong := await sandbox.faults.act(fault, request)) is not None:
                 return wrong

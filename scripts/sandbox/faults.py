@@ -78,7 +78,9 @@ class Faults:
                 response.headers["Retry-After"] = fault.retry_after
             return response
         elif fault.kind == "bad-json":
-            return web.Response(text='{"status":"success","data":{"id":', status=200)
+            return web.Response(
+                text='{"status":"success","data":{"id":', content_type="application/json"
+            )
         return None
 
     async def _sleep(self, seconds: float) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 from aiohttp import web
 
 from scripts.sandbox.agents import Agents
-from scripts.sandbox.faults import Faults
+from scripts.sandbox.faults import Fault, Faults
 from scripts.sandbox.journal import Journal
 from scripts.sandbox.ledger import Ledger
 from scripts.sandbox.life import Pace
 from scripts.sandbox.requests import Refusal
 
-#: On a request: how far its reads lag behind, in seconds.
-STALE_S = "stale_s"
+#: The faults one request meets.
+FAULTS = web.RequestKey("faults", list[Fault])
 
 
 @dataclass(frozen=True, slots=True)

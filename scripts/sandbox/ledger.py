@@ -21,6 +21,9 @@ from scripts.sandbox.records import Chain, Record, Terms
 
 Filter = Callable[[Record, Chain], bool]
 
+#: Of events at the same moment, the one that comes first in a payment's life happens first.
+RANKS = {event: rank for rank, event in enumerate(life.EVENTS)}
+
 
 class Ledger:
     def __init__(self, pace: Pace, journal: Journal | None = None) -> None:
@@ -29,8 +32,8 @@ class Ledger:
         self._ahead_ms = 0
         self._records: dict[str, Record] = {}
         self._by_identifier: dict[str, Record] = {}
-        #: (when, id, event); an entry counts only while its record still has that event then.
-        self._due: list[tuple[int, str, str]] = []
+        #: (when, rank, id, event); counts only while its record still has that event then.
+        self._due: list[tuple[int, int, str, str]] = []
         #: (when, id) of every change, ascending.
         self._changes: list[tuple[int, str]] = []
         for record in journal.records() if journal else ():
@@ -72,7 +75,7 @@ class Ledger:
     def settle(self) -> None:
         now_ms = self.now_ms()
         while self._due and self._due[0][0] <= now_ms:
-            at_ms, record_id, event = heapq.heappop(self._due)
+            at_ms, _, record_id, event = heapq.heappop(self._due)
             record = self._records.get(record_id)
             if record is None or record.due.get(event) != at_ms:
                 continue
@@ -146,7 +149,7 @@ class Ledger:
         for chain in record.history[known:]:
             bisect.insort(self._changes, (chain.at_ms, record.id))
         for event, at_ms in record.due.items():
-            heapq.heappush(self._due, (at_ms, record.id, event))
+            heapq.heappush(self._due, (at_ms, RANKS[event], record.id, event))
 
     def _write(self, record: Record) -> None:
         if self._journal is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from scripts.sandbox import documents, life
 from scripts.sandbox.agents import agree
-from scripts.sandbox.keys import SANDBOX, STALE_S, Sandbox
+from scripts.sandbox.keys import FAULTS, SANDBOX, Sandbox
 from scripts.sandbox.ledger import Filter
 from scripts.sandbox.records import MANUAL, V1, V2, WAITING, Chain, Record
 from scripts.sandbox.replies import success
@@ -93,7 +94,7 @@ async def submit_result(request: web.Request) -> web.Response:
     if not ready:
         raise Refusal(404, "Payment not found or in invalid state")
     at_ms, ledger = sandbox.ledger.now_ms(), sandbox.ledger
-    if any(fault.kind == "interrupt" for fault in request.get("faults", ())):
+    if any(fault.kind == "interrupt" for fault in request[FAULTS]):
         ledger.change(record, lambda r: life.interrupt(r, asked.submit_result_hash, at_ms))
     else:
         ledger.change(
@@ -206,9 +207,9 @@ def _since_ms(request: web.Request) -> int:
 
 
 def _horizon_ms(request: web.Request, sandbox: Sandbox) -> int:
-    """Reads see the world as of now, unless a fault lets them lag."""
-    lag_s: float = request.get(STALE_S, 0.0)
-    return sandbox.ledger.now_ms() - round(lag_s * 1000)
+    """How much of the world reads see: all of it, unless a fault lets them lag."""
+    lags_s = [fault.seconds for fault in request[FAULTS] if fault.kind == "stale"]
+    return sandbox.ledger.now_ms() - round(max(lags_s) * 1000) if lags_s else sys.maxsize
 
 
 def _filter(request: web.Request, sandbox: Sandbox) -> Filter:
