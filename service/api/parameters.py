@@ -23,7 +23,7 @@ MAX_KEY_LENGTH = 255
 MAX_WAIT_S = 25.0
 DEFAULT_PAGE = 20
 MAX_PAGE = 100
-_MAX_REFERENCE = 200
+_MAX_REFERENCE = 270
 #: A structured-field string (RFC 9651), or the bare text that most clients send.
 _QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _BARE_KEY = re.compile(r"[\x21\x23-\x5b\x5d-\x7e](?:[\x20\x21\x23-\x5b\x5d-\x7e]*)")

@@ -67,7 +67,7 @@ class StartJob(_Request):
     )
     flow: str | None = Field(
         default=None,
-        max_length=256,
+        max_length=270,
         description="The flow, where the address does not name one.",
     )
 
@@ -91,7 +91,7 @@ class ProvideInput(_Request):
         validation_alias=AliasChoices("input_data", "inputData", "input"),
         description="The answer, by field id of the question's schema.",
     )
-    flow: str | None = Field(default=None, max_length=256, description="As in start_job.")
+    flow: str | None = Field(default=None, max_length=270, description="As in start_job.")
 
 
 class _Answer(BaseModel):

@@ -48,7 +48,7 @@ def test_no_flow_at_all_says_what_to_do() -> None:
     assert "flow=" in refused.value.errors[0].detail
 
 
-@pytest.mark.parametrize("text", ["%00", "a%00b", "%0a", "x" * 201, "%7F"])
+@pytest.mark.parametrize("text", ["%00", "a%00b", "%0a", "x" * 271, "%7F"])
 def test_what_no_flow_can_be_called_is_unknown(text: str) -> None:
     with pytest.raises(UnknownFlow):
         parameters.flow_reference(request(f"/status?flow={text}"))
