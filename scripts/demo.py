@@ -15,6 +15,7 @@ import os
 import secrets
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -77,11 +78,14 @@ class Shop:
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description="Buy runs from a running service.")
-    arguments.add_argument("--url", default=_default_url(), help="default: %(default)s")
-    url = arguments.parse_args().url
+    parser = argparse.ArgumentParser(description="Buy runs from a running service.")
+    parser.add_argument("--url", help="default: what make run has started")
+    parser.add_argument("--data", type=Path, default=running.RUN, help="make run's directory")
+    arguments = parser.parse_args()
+    here = running.read(arguments.data)
+    url = arguments.url or _default_url(here)
     try:
-        asyncio.run(_demonstrate(url))
+        asyncio.run(_demonstrate(url, here if here and here.url == url else None))
     except aiohttp.ClientConnectorError:
         print(f"make demo: nothing answers at {url}; start it with: make run", file=sys.stderr)
         return 1
@@ -91,7 +95,7 @@ def main() -> int:
     return 0
 
 
-async def _demonstrate(url: str) -> None:
+async def _demonstrate(url: str, here: running.Running | None) -> None:
     timeout = aiohttp.ClientTimeout(total=40)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         shop = Shop(session, url)
@@ -109,9 +113,12 @@ async def _demonstrate(url: str) -> None:
         _expect(any(not purchase.identifier for purchase in bought), "a free flow was on offer")
         _expect(any(purchase.identifier for purchase in bought), "a paid flow was on offer")
         _expect(any(purchase.questions for purchase in bought), "a flow asked a question")
-        for purchase in bought:
-            if purchase.identifier:
-                await _settled(session, purchase)
+        if here is None or here.payment_url is None:
+            say("\nThe payment service is not our sandbox: what it was told is not looked at.")
+        else:
+            for purchase in bought:
+                if purchase.identifier:
+                    await _settled(session, here, purchase)
         say(f"\nAll {len(bought)} purchases are complete.")
 
 
@@ -152,12 +159,8 @@ async def _follow(shop: Shop, reference: str, job: str, identifier: str | None) 
     questions, seen = 0, ""
     async with asyncio.timeout(JOB_TIMEOUT_S):
         while True:
-            status = await shop.get(
-                f"/{reference}/status",
-                job_id=job,
-                wait=WAIT_S,
-                **({"status_id": seen} if seen else {}),
-            )
+            waiting: dict[str, Any] = {"wait": WAIT_S, "status_id": seen} if seen else {}
+            status = await shop.get(f"/{reference}/status", job_id=job, **waiting)
             if status["id"] != seen:
                 say(f"  {status['status']}")
             seen = status["id"]
@@ -209,21 +212,19 @@ def _value(field: dict[str, Any]) -> object:
     return _VALUES.get(field["type"], "4711")
 
 
-async def _settled(session: aiohttp.ClientSession, purchase: Purchase) -> None:
-    """The hash of the result is on record with the payment service, if it is our sandbox."""
-    payments = running.read()
-    if payments is None or payments.payment_url is None:
-        say("\nNo sandbox of this checkout is running: what it was told is not looked at.")
-        return
+async def _settled(
+    session: aiohttp.ClientSession, here: running.Running, purchase: Purchase
+) -> None:
+    """The hash of the result gets on record with the payment service."""
     say(f"\nSettling {purchase.reference}: asking the payment service")
     wanted = _result_hash(purchase.identifier, purchase.result)
     async with asyncio.timeout(SETTLE_TIMEOUT_S):
         while True:
             async with session.post(
-                f"{payments.payment_url}/api/v1/payment/resolve-blockchain-identifier",
-                headers={"token": payments.payment_api_key or ""},
+                f"{here.payment_url}/api/v1/payment/resolve-blockchain-identifier",
+                headers={"token": here.payment_api_key or ""},
                 json={
-                    "network": payments.payment_network,
+                    "network": here.payment_network,
                     "blockchainIdentifier": purchase.started["blockchainIdentifier"],
                 },
             ) as response:
@@ -269,11 +270,10 @@ def _expect(holds: bool, what: str) -> None:
     say(f"  ok: {what}")
 
 
-def _default_url() -> str:
+def _default_url(here: running.Running | None) -> str:
     if port := os.environ.get("TOLLGATE_SERVER__PORT"):
         return f"http://127.0.0.1:{port}"
-    service = running.read()
-    return service.url if service else "http://127.0.0.1:8000"
+    return here.url if here else "http://127.0.0.1:8000"
 
 
 def say(text: str) -> None:

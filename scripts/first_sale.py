@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-#: POSIX shell, curl and sed alone. ``wait`` holds a status request until something changes.
+#: POSIX shell, curl, grep and cut alone. ``wait`` holds a status request until the status is
+#: another than ``status_id``.
 _TEXT = r"""
 Tollgate is at @SHOP@ (API: @SHOP@/docs). A first sale, to paste into another terminal:
 
   SHOP=@SHOP@
-  field() { sed 's/.*"'$1'": *"\([^"]*\)".*/\1/'; }
-  buy() { JOB=$(curl -sS $SHOP/$1/start_job -H 'Content-Type: application/json' -d "$2" |
-                tee /dev/stderr | field job_id); echo; }
-  ask() { curl -sS "$SHOP/$1/status?job_id=$JOB&wait=20"; echo; }
-  follow() { while STATUS=$(ask $1) && echo "$STATUS" &&
-             echo "$STATUS" | grep -qE '"status": *"(awaiting_payment|running)"'; do :; done; }
+  field() { grep -o '"'$1'": *"[^"]*"' | head -n 1 | cut -d '"' -f 4; }
+  buy() { ANSWER=$(curl -sS $SHOP/$1/start_job -H 'Content-Type: application/json' -d "$2")
+    printf '%s\n' "$ANSWER"; JOB=$(printf '%s' "$ANSWER" | field job_id); SEEN=; }
+  ask() { ANSWER=$(curl -sS "$SHOP/$1/status?job_id=$JOB&status_id=$SEEN&wait=20")
+    printf '%s\n' "$ANSWER"; SEEN=$(printf '%s' "$ANSWER" | field id); }
+  follow() { ask $1; while printf '%s' "$ANSWER" |
+    grep -qE '"status": *"(awaiting_payment|running)"'; do ask $1; done; }
 
   # What is on offer
   curl -sS $SHOP/flows; echo
@@ -32,9 +34,8 @@ Tollgate is at @SHOP@ (API: @SHOP@/docs). A first sale, to paste into another te
   buy tailored-letter+free '{"input_data": {"purpose": "cancellation", "sender": "Ada Moll",
     "recipient": "Fitness Nord", "details": "I have moved away."}}'
   follow tailored-letter+free
-  QUESTION=$(echo "$STATUS" | sed 's/^{"id": *"\([^"]*\)".*/\1/')
   curl -sS $SHOP/tailored-letter/provide_input -H 'Content-Type: application/json' \
-    -d '{"job_id": "'$JOB'", "status_id": "'$QUESTION'", "input_data": {"reference": "4711"}}'; echo
+    -d '{"job_id": "'$JOB'", "status_id": "'$SEEN'", "input_data": {"reference": "4711"}}'; echo
   follow tailored-letter+free
 """
 

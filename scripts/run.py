@@ -97,10 +97,11 @@ def _run(settings: Settings, data: Path) -> None:
             watched["the sandbox"] = stack.enter_context(_sandbox(settings, environment, data))
         _say("Starting the service ...")
         grace_s = server.drain_delay + 2 * server.shutdown_timeout + STOP_MARGIN_S
-        service = stack.enter_context(_child(("-m", "service", "serve"), environment, grace_s))
+        log = data / "service.log"
+        service = stack.enter_context(_child(("-m", "service", "serve"), environment, grace_s, log))
         watched["the service"] = service
         host = LOOPBACK if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104 (compared)
-        _await_ready(service, server.internal_host, internal)
+        _await_ready(service, server.internal_host, internal, log)
         sandboxed = settings.payment.url is None
         note = Running(
             url=f"http://{host}:{port}",
@@ -111,7 +112,10 @@ def _run(settings: Settings, data: Path) -> None:
         )
         stack.enter_context(noted(note, data))
         print(first_sale(note.url), flush=True)
-        _say(f"Ready after {time.monotonic() - began:.0f} s. Ctrl-C stops everything.")
+        _say(
+            f"Ready after {time.monotonic() - began:.0f} s; logs and data are in {_short(data)}."
+            " Ctrl-C stops everything."
+        )
         # A keeper that has ended is a server that has.
         _watch(watched | {server.name: server.kept for server in servers.started if server.kept})
 
@@ -184,18 +188,20 @@ def _sandbox(settings: Settings, environment: Mapping[str, str], data: Path) -> 
         str(state),
     )
     environment = {**environment, "SANDBOX_API_KEY": environment["TOLLGATE_PAYMENT__API_KEY"]}
-    with _child(arguments, environment, 5.0) as child:
+    log = data / "sandbox.log"
+    with _child(arguments, environment, 5.0, log) as child:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not _accepts(int(port)):
             if child.wait(0.05) or time.monotonic() > deadline:
-                raise StepFailed("the sandbox did not start; the reason is above.")
+                raise StepFailed(f"the sandbox did not start:\n{_end_of(log)}")
         yield child
 
 
 @contextlib.contextmanager
 def _child(
-    arguments: tuple[str, ...], environment: Mapping[str, str], grace_s: float
+    arguments: tuple[str, ...], environment: Mapping[str, str], grace_s: float, log: Path
 ) -> Iterator[Kept]:
+    log.unlink(missing_ok=True)  # of the last run
     child = Kept(
         Order(
             command=(sys.executable, *arguments),
@@ -203,6 +209,7 @@ def _child(
             environment=environment,
             stop_signals=(signal.SIGTERM,),
             grace_s=grace_s,
+            log=log,
         )
     )
     try:
@@ -215,13 +222,15 @@ def _child(
             raise
 
 
-def _await_ready(service: Kept, host: str, port: int) -> None:
+def _await_ready(service: Kept, host: str, port: int, log: Path) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while not _ready(host, port):
         if service.wait(0.1):
-            raise StepFailed(f"the service ended with code {service.exit_code}; see above.")
+            raise StepFailed(f"the service ended with code {service.exit_code}:\n{_end_of(log)}")
         if time.monotonic() > deadline:
-            raise StepFailed(f"the service was not ready after {READY_TIMEOUT_S:.0f} s; see above.")
+            raise StepFailed(
+                f"the service was not ready after {READY_TIMEOUT_S:.0f} s:\n{_end_of(log)}"
+            )
 
 
 def _ready(host: str, port: int) -> bool:
@@ -241,6 +250,10 @@ def _accepts(port: int) -> bool:
     return False
 
 
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+
+
 def _watch(children: Mapping[str, Kept]) -> None:
     """Until one of them ends, or the ``make`` that started us has gone without a word."""
     starter = os.getppid() if "MAKELEVEL" in os.environ else None
@@ -252,6 +265,11 @@ def _watch(children: Mapping[str, Kept]) -> None:
                 raise StepFailed(f"{name} has ended (code {child.exit_code}); stopping the rest.")
         if starter is not None and os.getppid() != starter:
             raise StepFailed("make has ended; stopping.")
+
+
+def _short(path: Path) -> str:
+    here = path.resolve()
+    return str(here.relative_to(ROOT)) if here.is_relative_to(ROOT) else str(here)
 
 
 def _say(text: str) -> None:

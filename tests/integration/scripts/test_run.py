@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from scripts import running as running_note
+from scripts.first_sale import first_sale
 from scripts.keeper import family
 from scripts.loopback import LOOPBACK
 from scripts.running import ROOT
@@ -62,9 +63,9 @@ def expect_nothing_left(pids: list[int], ports: list[int]) -> None:
     assert not any(map(listens, ports))
 
 
-def demonstrate(url: str) -> subprocess.CompletedProcess[str]:
+def demonstrate(home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "scripts.demo", "--url", url],
+        [sys.executable, "-m", "scripts.demo", "--data", str(home)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -76,9 +77,18 @@ def test_everything_sells_then_stops_on_ctrl_c_and_leaves_nothing(
     start: MakeStack, home: Path
 ) -> None:
     running = start()
-    demonstration = demonstrate(running.service.url)
+    demonstration = demonstrate(home)
     assert demonstration.returncode == 0, demonstration.stderr
-    assert "purchases are complete" in demonstration.stdout
+    assert "it holds the hash of the very result we were given" in demonstration.stdout
+    # What is to be pasted is indented.
+    lines = [line for line in first_sale(running.service.url).splitlines() if line[:2] == "  "]
+    pasted = subprocess.run(
+        ["sh"], input="\n".join(lines), capture_output=True, text=True, check=True
+    )
+    answers = [json.loads(line) for line in pasted.stdout.splitlines() if line]
+    seen = [answer.get("status") for answer in answers]
+    assert seen.count("completed") == 3, pasted
+    assert seen.count("awaiting_input") == 1, pasted
     pids, ports = everything(running)
     assert len(pids) > 10  # servers, keepers, sandbox, master and worker
     os.kill(running.program.pid, signal.SIGINT)
