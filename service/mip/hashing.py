@@ -54,17 +54,27 @@ def schema_hashes(schema: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(_sha256(canonical(part)) for part in parts)
 
 
-def content_faults(value: object, pointer: str = "", *, nul: bool = True) -> Iterator[FieldError]:
+def content_faults(
+    value: object, pointer: str = "", *, nul: bool = True, most: int | None = None
+) -> Iterator[FieldError]:
     """Every place at which a JSON value has no canonical form, in document order.
 
-    With ``nul=False`` also every NUL character: canonical, but PostgreSQL cannot store it.
+    With ``nul=False`` also every NUL character: canonical, but PostgreSQL cannot store it. A value
+    of more than ``most`` members, at all depths together, is not looked through to its end.
     """
     waiting: list[tuple[object, str, int]] = [(value, pointer, 0)]
+    count = 0
     while waiting:
         item, where, depth = waiting.pop()
         if fault := _own_fault(item, depth, nul):
             yield FieldError(where, fault)
-        elif isinstance(item, Mapping):
+            continue
+        if isinstance(item, Mapping | list | tuple):
+            count += len(item)
+            if most is not None and count > most:
+                yield FieldError(pointer, f"holds more than {most} values; send fewer")
+                return
+        if isinstance(item, Mapping):
             members = []
             for key, member in item.items():
                 if not isinstance(key, str):

@@ -57,6 +57,6 @@ class Runners:
         token = None
         if spec.secret_env is not None:
             token = self._environment.get(spec.secret_env, "").strip()
-            if not token:
-                raise RunnerUnavailable(f"The variable {spec.secret_env} is not set.")
+            if not (token and token.isascii() and token.isprintable()):
+                raise RunnerUnavailable(f"The variable {spec.secret_env} holds no usable token.")
         return HttpRunner(self._session, spec, token=token)

@@ -108,7 +108,9 @@ def request(runner: RunnerSpec, *answers: Answer, left_s: float = 3600) -> RunRe
 
 @pytest.fixture
 async def runners() -> AsyncIterator[Runners]:
-    opened = Runners(environment={"RUNNER_TOKEN": "s3cret", "EMPTY_TOKEN": " "})
+    opened = Runners(
+        environment={"RUNNER_TOKEN": "s3cret\n", "EMPTY_TOKEN": " ", "SPLIT_TOKEN": "a\r\nHost: b"}
+    )
     await opened.open()
     yield opened
     await opened.close()
@@ -147,8 +149,8 @@ async def test_no_secret_no_authorization(runners: Runners) -> None:
     assert "Authorization" not in scripted.seen[0][2]
 
 
-@pytest.mark.parametrize("name", ["ABSENT_TOKEN", "EMPTY_TOKEN"])
-async def test_missing_secret_waits_for_the_operator(runners: Runners, name: str) -> None:
+@pytest.mark.parametrize("name", ["ABSENT_TOKEN", "EMPTY_TOKEN", "SPLIT_TOKEN"])
+async def test_unusable_secret_waits_for_the_operator(runners: Runners, name: str) -> None:
     with pytest.raises(RunnerUnavailable, match=name):
         runners.for_flow(Flow(spec(1, secret_env=name)))
 

@@ -17,6 +17,7 @@ from service.mip.validation import (
     MAX_FAULTS,
     MAX_ITEMS,
     MAX_TEXT,
+    MAX_VALUES,
     check_purchaser_identifier,
     validate_input,
 )
@@ -303,6 +304,21 @@ def test_every_fault_is_listed_once() -> None:
         "/input_data/m~0n",
         "/input_data/m~0n",
     ]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        [0] * MAX_VALUES,
+        [[]] * MAX_VALUES,
+        [[0] * 1000] * 20,
+        {str(i): 0 for i in range(MAX_VALUES)},
+    ],
+)
+def test_number_of_values_is_bounded(extra: Any) -> None:
+    [(pointer, detail)] = faults(schema("text"), {"a": "x", "extra": extra})
+    assert pointer == "/input_data"
+    assert f"more than {MAX_VALUES} values" in detail
 
 
 def test_number_of_faults_is_bounded() -> None:
