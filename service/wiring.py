@@ -89,8 +89,10 @@ async def connect(
         stack.push_async_callback(runners.close)
 
         breaker = Breaker("payment", settings.breaker, store)
+        stack.push_async_callback(breaker.close)
         limiter = Limiter(store, workers_hint=settings.server.workers)
         cache = TieredCache(store, settings.cache, namespace="flow")
+        stack.push_async_callback(cache.close)
         catalog = Catalog(database, cache)
         gateway = PaymentGateway(client, breaker, settings.payment)
         stack.push_async_callback(gateway.close)
