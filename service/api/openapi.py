@@ -16,6 +16,7 @@ from service.api.contract import Operation, Route
 
 _REF = "#/components/schemas/{model}"
 _TEXT = {"type": "string"}
+_NAME = {"type": "string", "minLength": 1}
 _DESCRIPTION = (
     "Sells runs of AI flows (MIP-003). Failures are problems (RFC 9457); their types are described"
     " in docs/api.md. A request over its limit is answered 429 with Retry-After."
@@ -31,11 +32,19 @@ def _parameter(name: str, place: str, schema: dict[str, Any], text: str) -> dict
 #: By the names the route table uses.
 PARAMETERS: dict[str, dict[str, Any]] = {
     "flow": _parameter(
-        "flow", "path", {**_TEXT, "minLength": 1}, "The flow; `name+variant` for one variant of it."
+        "flow",
+        "path",
+        {**_NAME, "examples": ["text-summary"]},
+        "The flow; `id+variant` for one variant of it.",
     ),
-    "flow=": _parameter("flow", "query", _TEXT, "The flow, where no default is configured."),
+    "flow=": _parameter(
+        "flow",
+        "query",
+        {**_TEXT, "examples": ["text-summary"]},
+        "The flow, where no default is configured.",
+    ),
     "job_id": {
-        **_parameter("job_id", "query", _TEXT, "The job, as start_job named it."),
+        **_parameter("job_id", "query", _NAME, "The job, as start_job named it."),
         "required": True,
     },
     "wait": _parameter(
@@ -52,11 +61,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
         "How many flows.",
     ),
-    "cursor": _parameter("cursor", "query", _TEXT, "`next` of the page before."),
+    "cursor": _parameter("cursor", "query", _NAME, "`next` of the page before."),
     "Idempotency-Key": _parameter(
         "Idempotency-Key",
         "header",
-        {**_TEXT, "minLength": 1, "maxLength": 257},
+        {**_NAME, "maxLength": 257},
         "The same key with the same request gets the first answer again, for a day.",
     ),
     "If-None-Match": _parameter("If-None-Match", "header", _TEXT, "ETags the client has."),
@@ -66,6 +75,17 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         _TEXT,
         "1 to 128 letters, digits, dots, dashes, underscores; anything else is replaced.",
     ),
+}
+#: Where an answer leads: by operation, the operations that take something from it.
+LINKS: dict[str, dict[str, dict[str, str]]] = {
+    "flows": {
+        name: {"path.flow": "$response.body#/flows/0/id"}
+        for name in ("flow", "start_job", "availability", "input_schema", "demo")
+    },
+    "start_job": {
+        "status": {"path.flow": "$request.path.flow", "query.job_id": "$response.body#/id"},
+    },
+    "status": {"provide_input": {"path.flow": "$request.path.flow"}},
 }
 #: By name: what they tell.
 HEADERS: dict[str, dict[str, Any]] = {
@@ -138,11 +158,16 @@ def _operation(row: Route, operation: Operation) -> dict[str, Any]:
 def _successes(row: Route, operation: Operation) -> dict[str, Any]:
     cache = ("ETag",) if operation.conditional else ()
     headers = ("X-Request-Id", *_limit_headers(row), *cache, *operation.headers)
-    ok = {
+    ok: dict[str, Any] = {
         "description": "OK",
         "headers": _headers(headers),
         "content": {operation.media_type: {"schema": _answer_schema(operation)}},
     }
+    if links := LINKS.get(row.name):
+        ok["links"] = {
+            name: {"operationId": name, "parameters": parameters}
+            for name, parameters in links.items()
+        }
     answers = {"200": ok}
     if operation.conditional:
         answers["304"] = {

@@ -63,7 +63,7 @@ class StartJob(_Request):
         default_factory=dict,
         validation_alias=AliasChoices("input_data", "inputData", "input"),
         description="The input, by field id of the flow's schema. Also taken as inputData, input.",
-        examples=[{"text": "A text to work on."}],
+        examples=[{"text": "Bees make honey. Bees live in hives. A hive has one queen."}],
     )
     flow: str | None = Field(
         default=None,
@@ -75,7 +75,7 @@ class StartJob(_Request):
 class ProvideInput(_Request):
     """The answer to a question of the job; one of status_id and input_schema_hash names it."""
 
-    job_id: str = Field(max_length=256, description="The job, as start_job named it.")
+    job_id: str = Field(min_length=1, max_length=256, description="The job, as start_job named it.")
     status_id: str | None = Field(
         default=None, max_length=256, description="The id of the status that asked."
     )
