@@ -20,7 +20,7 @@ PAID = {"input_data": {"text": TEXT}}
 
 @pytest.fixture
 def away(make_site: MakeSite) -> Site:
-    return make_site(TOLLGATE_SERVER__WORKERS="2", TOLLGATE_BREAKER__RECOVERY_SECONDS="2")
+    return make_site(TOLLGATE_SERVER__WORKERS="2")
 
 
 def buy(site: Site, flow: str = "text-summary") -> Answer:
@@ -68,7 +68,7 @@ def test_failing_payment_service_is_spared_and_free_flows_go_on(away: Site) -> N
     refused = buy(away)
     assert (refused.status, refused.body["dependency"]) == (503, "payment")
     assert int(refused.headers["Retry-After"]) >= 1
-    assert sum(away.books()["calls"].values()) <= calls + 1  # a probe at most
+    assert sum(away.books()["calls"].values()) == calls
     availability = away.get("/text-summary/availability")
     assert (availability.status, availability.body["status"]) == (200, "unavailable")
     assert away.get("/text-summary+free/availability").body["status"] == "available"
@@ -91,7 +91,8 @@ def test_service_waits_for_dependencies_that_are_down_at_its_start(make_site: Ma
         site.postgres.resume()
         site.valkey.resume()
     eventually(lambda: site.get("/readyz", internal=True).status == 200)
-    assert buy(site).status == 200
+    # Shares of the limits begin empty and may refuse until Redis is seen to be back.
+    eventually(lambda: buy(site).status == 200)
     assert len(site.workers_started()) == 2
 
 
