@@ -11,7 +11,7 @@ from aiohttp import web
 
 from scripts.sandbox import documents
 from scripts.sandbox.agents import Agent
-from scripts.sandbox.replies import success
+from scripts.sandbox.replies import failure, success
 from service.breaker.models import Outcome
 from service.deadline import CURRENT, Deadline
 from service.errors import (
@@ -176,6 +176,29 @@ async def test_circuit_that_opens_before_the_search_leaves_the_outcome_open(
     with pytest.raises(PaymentOutcomeUnknown):
         await gateway.create(new_order())
     assert len(sandbox.records) == 1
+
+
+async def test_create_never_rides_on_a_kept_connection(make_gateway: GatewayFactory) -> None:
+    """One that is being closed just then would leave its outcome unknown."""
+    ports: list[int] = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        ports.append(request.transport.get_extra_info("peername")[1])
+        return failure(404, "Not found")
+
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", refuse)
+    async with served(app) as url:
+        gateway = await make_gateway(url)
+        for _ in range(2):
+            await gateway.resolve("00ff")
+        for _ in range(2):
+            with pytest.raises(PaymentRejected):
+                await gateway.create(new_order())
+    resolved, created = ports[:2], ports[2:]
+    assert len(set(resolved)) == 1
+    assert len({*resolved, *created}) == 3
 
 
 async def test_refused_connection_is_tried_again(
