@@ -27,7 +27,7 @@ from service.mip.schema import (
 MAX_TEXT = 100_000
 MAX_ITEMS = 1000
 #: All members of the input together; checking and hashing them takes a fraction of a second.
-MAX_VALUES = 20_000
+MAX_VALUES = 5000
 #: A caller mends the first ones anyway, and the answer stays small.
 MAX_FAULTS = 50
 _POINTER = "/input_data"
