@@ -8,6 +8,8 @@ question to the job loop. Every other error means: nothing was created.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -24,7 +26,8 @@ from service.errors import (
 from service.payments import listing
 from service.payments.client import PaymentClient
 from service.payments.failures import FINAL, NOTHING_DONE, AttemptFailed, Kind
-from service.payments.guard import CircuitBreaker, Exchange, Guard, T
+from service.payments.guard import CircuitBreaker, Exchange, Guard
+from service.payments.meter import Meter
 from service.payments.models import (
     SOURCE_TYPES,
     V1,
@@ -37,6 +40,7 @@ from service.payments.models import (
 from service.payments.retry import Call
 
 if TYPE_CHECKING:
+    from service.metrics import Metrics
     from service.settings import PaymentSettings
 
 log = structlog.get_logger()
@@ -49,10 +53,16 @@ SEARCH_PAUSE_S = 1.0
 
 class PaymentGateway:
     def __init__(
-        self, client: PaymentClient, breaker: CircuitBreaker, settings: PaymentSettings
+        self,
+        client: PaymentClient,
+        breaker: CircuitBreaker,
+        settings: PaymentSettings,
+        *,
+        metrics: Metrics | None = None,
     ) -> None:
         self._client = client
         self._guard = Guard(breaker, settings)
+        self._meter = Meter(metrics)
 
     def __repr__(self) -> str:
         return f"<PaymentGateway {self._guard!r}>"
@@ -70,6 +80,75 @@ class PaymentGateway:
 
         Raises PaymentOutcomeUnknown where one may exist; any other error is certain that none does.
         """
+        with self._meter.call("create"):
+            return await self._create(order)
+
+    async def find(self, job_id: UUID, *, created_after: datetime) -> Payment | None:
+        """The payment made for this job, or None when there certainly is none."""
+        with self._meter.call("find"), _translated():
+            return await self._find(None, str(job_id), created_after, SOURCE_TYPES)
+
+    async def resolve(self, blockchain_identifier: str) -> Payment | None:
+        """The payment as it stands now, or None where the service does not know it."""
+        with self._meter.call("resolve"), _translated():
+            return await self._resolve(self._guard.begin(), blockchain_identifier)
+
+    async def changes(self, since: Watermark, limit: int = listing.PAGE) -> ChangePage:
+        """What changed at or after ``since``, in order; ask again from ``next`` until complete."""
+
+        async def read(source_type: str, mark: Watermark, rows: int) -> tuple[Payment, ...]:
+            return await self._guard.repeat(
+                self._guard.begin(),
+                "changes",
+                lambda timeout_s: self._client.changes(
+                    source_type, since=mark, limit=rows, timeout_s=timeout_s
+                ),
+            )
+
+        with self._meter.call("changes"), _translated():
+            return await listing.changes(since, limit=limit, read=read)
+
+    async def submit_result(self, blockchain_identifier: str, result_hash: str) -> Payment | None:
+        """Ask for the hash to be put on chain; only ``resolve`` shows later that it was.
+
+        None where the service finds no payment ready to take it, which is also its answer to a
+        repeat: resolve and look.
+        """
+        with self._meter.call("submit"):
+            return await self._submit(blockchain_identifier, result_hash)
+
+    async def recover(self, payment: Payment) -> None:
+        """Lift an error state, so that its action can be asked for again.
+
+        Quiet where the payment has changed since it was read: it has to be looked at anew anyway.
+        """
+        with self._meter.call("recover"):
+            await self._write_once(
+                "recover",
+                lambda timeout_s: self._client.recover(payment, timeout_s=timeout_s),
+                quiet=frozenset({Kind.CONFLICT}),
+            )
+
+    async def authorize_refund(self, blockchain_identifier: str) -> None:
+        """Give the purchaser the money back; raises PaymentRejected where its state forbids it."""
+        with self._meter.call("refund"):
+            await self._write_once(
+                "authorize_refund",
+                lambda timeout_s: self._client.authorize_refund(
+                    blockchain_identifier, timeout_s=timeout_s
+                ),
+            )
+
+    async def check_key(self) -> KeyStatus:
+        """What the API key may do; PaymentMisconfigured where the service does not know it."""
+        with self._meter.call("check"), _translated():
+            return await self._guard.repeat(
+                self._guard.begin(),
+                "check_key",
+                lambda timeout_s: self._client.key_status(timeout_s=timeout_s),
+            )
+
+    async def _create(self, order: PaymentOrder) -> Payment:
         call, asked_at = self._guard.begin(), datetime.now(UTC)
         while True:
             try:
@@ -84,39 +163,7 @@ class PaymentGateway:
                 if not await call.again(failure):
                     raise PaymentUnavailable(retry_after_s=failure.retry_after_s) from failure
 
-    async def find(self, job_id: UUID, *, created_after: datetime) -> Payment | None:
-        """The payment made for this job, or None when there certainly is none."""
-        try:
-            return await self._find(None, str(job_id), created_after, SOURCE_TYPES)
-        except AttemptFailed as failure:
-            raise failure.translated() from failure
-
-    async def resolve(self, blockchain_identifier: str) -> Payment | None:
-        """The payment as it stands now, or None where the service does not know it."""
-        try:
-            return await self._resolve(self._guard.begin(), blockchain_identifier)
-        except AttemptFailed as failure:
-            raise failure.translated() from failure
-
-    async def changes(self, since: Watermark, limit: int = listing.PAGE) -> ChangePage:
-        """What changed at or after ``since``, in order; ask again from ``next`` until complete."""
-
-        async def read(source_type: str, mark: Watermark, rows: int) -> tuple[Payment, ...]:
-            return await self._repeat(
-                "changes",
-                lambda timeout_s: self._client.changes(
-                    source_type, since=mark, limit=rows, timeout_s=timeout_s
-                ),
-            )
-
-        return await listing.changes(since, limit=limit, read=read)
-
-    async def submit_result(self, blockchain_identifier: str, result_hash: str) -> Payment | None:
-        """Ask for the hash to be put on chain; only ``resolve`` shows later that it was.
-
-        None where the service finds no payment ready to take it, which is also its answer to a
-        repeat: resolve and look.
-        """
+    async def _submit(self, blockchain_identifier: str, result_hash: str) -> Payment | None:
         call = self._guard.begin()
         while True:
             try:
@@ -138,32 +185,6 @@ class PaymentGateway:
                         return payment
                 if not await call.again(failure):
                     raise PaymentUnavailable(retry_after_s=failure.retry_after_s) from failure
-
-    async def recover(self, payment: Payment) -> None:
-        """Lift an error state, so that its action can be asked for again.
-
-        Quiet where the payment has changed since it was read: it has to be looked at anew anyway.
-        """
-        await self._write_once(
-            "recover",
-            lambda timeout_s: self._client.recover(payment, timeout_s=timeout_s),
-            quiet=frozenset({Kind.CONFLICT}),
-        )
-
-    async def authorize_refund(self, blockchain_identifier: str) -> None:
-        """Give the purchaser the money back; raises PaymentRejected where its state forbids it."""
-        await self._write_once(
-            "authorize_refund",
-            lambda timeout_s: self._client.authorize_refund(
-                blockchain_identifier, timeout_s=timeout_s
-            ),
-        )
-
-    async def check_key(self) -> KeyStatus:
-        """What the API key may do; PaymentMisconfigured where the service does not know it."""
-        return await self._repeat(
-            "check_key", lambda timeout_s: self._client.key_status(timeout_s=timeout_s)
-        )
 
     def _created(self, order: PaymentOrder) -> Exchange[Payment]:
         async def exchange(timeout_s: float) -> Payment:
@@ -236,12 +257,6 @@ class PaymentGateway:
         except (DependencyError, DeadlineExceeded) as error:
             raise PaymentOutcomeUnknown from error
 
-    async def _repeat(self, name: str, exchange: Exchange[T]) -> T:
-        try:
-            return await self._guard.repeat(self._guard.begin(), name, exchange)
-        except AttemptFailed as failure:
-            raise failure.translated() from failure
-
     async def _write_once(
         self, name: str, exchange: Exchange[None], *, quiet: frozenset[Kind] = frozenset()
     ) -> None:
@@ -259,3 +274,12 @@ class PaymentGateway:
                     raise PaymentOutcomeUnknown from failure
                 if not await call.again(failure):
                     raise failure.translated() from failure
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """For reads, of which it never matters whether they were received."""
+    try:
+        yield
+    except AttemptFailed as failure:
+        raise failure.translated() from failure
