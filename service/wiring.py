@@ -94,7 +94,7 @@ async def connect(
         cache = TieredCache(store, settings.cache, namespace="flow")
         stack.push_async_callback(cache.close)
         catalog = Catalog(database, cache)
-        gateway = PaymentGateway(client, breaker, settings.payment)
+        gateway = PaymentGateway(client, breaker, settings.payment, metrics=metrics)
         stack.push_async_callback(gateway.close)
         owner = worker_name()
         repository = JobRepository(database, settings.jobs)

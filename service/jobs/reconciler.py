@@ -84,6 +84,8 @@ class Reconciler:
         if since is None:
             return False
         page = await self._gateway.changes(since)
+        if not page.payments:
+            return False
         await self._observe(page.payments)
         # Written down only after the page was dealt with: a crash between the two reads it again.
         following = page.next.rewound(OVERLAP_S) if page.complete else page.next

@@ -123,7 +123,8 @@ class Runs:
             await asyncio.shield(self._give_back(claim, 0.0, "stopped"))
             raise
         except DependencyError as error:
-            await self._give_back(claim, _pause_s(claim), error.code)
+            pause_s = max(_pause_s(claim), error.retry_after_s or 0.0)
+            await self._give_back(claim, pause_s, error.code)
         except Exception:
             log.exception("run_crashed")
             await self._give_back(claim, _pause_s(claim), "crashed")
