@@ -68,5 +68,7 @@ class Route:
 
 
 def _with_descendants(kind: type[errors.TollgateError]) -> list[type[errors.TollgateError]]:
-    below = [deep for child in kind.__subclasses__() for deep in _with_descendants(child)]
+    # A package's own kinds never leave it: the contract does not hang on what is imported.
+    ours = [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
+    below = [deep for child in ours for deep in _with_descendants(child)]
     return [kind, *below]
