@@ -36,7 +36,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._admission_and_cache()
+        self._admission()
         self._breaker_and_payments()
         self._jobs()
         self._database()
@@ -60,20 +60,13 @@ class Metrics:
         self.runner_runs.labels(kind, outcome).inc()
         self.runner_run_seconds.labels(kind).observe(seconds)
 
-    def _admission_and_cache(self) -> None:
+    def _admission(self) -> None:
         self.admission_decisions = self._counter(
             "admission_decisions",
             "Requests admitted or refused, by policy. outcome: allowed; denied (by the shared"
             " bucket); local (allowed by this worker's share, Redis away); shadow (would have"
             " been denied, the policy only watches).",
             "policy",
-            "outcome",
-        )
-        self.cache_lookups = self._counter(
-            "cache_lookups",
-            "Lookups in the flow cache. tier: local (this worker), shared (Redis), source"
-            " (PostgreSQL); outcome: hit, stale (served past its fresh time), miss, error.",
-            "tier",
             "outcome",
         )
 
@@ -84,12 +77,6 @@ class Metrics:
             " the worst view of all workers.",
             "livemax",
             "breaker",
-        )
-        self.breaker_transitions = self._counter(
-            "breaker_transitions",
-            "Changes of a circuit breaker's state seen by this replica, by the new state.",
-            "breaker",
-            "state",
         )
         self.payment_calls = self._counter(
             "payment_calls",

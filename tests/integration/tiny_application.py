@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from service.errors import CannotListen, ConfigurationError
-from service.server import Applications, launch, serve
+from service.server import Applications, launch, master, serve
 from service.settings import Settings, load
 
 NOTES = Path(os.environ["TEST_NOTES"])
@@ -30,7 +30,8 @@ async def applications(settings: Settings) -> Applications:
     draining = asyncio.Event()
 
     async def about(_request: web.Request) -> web.Response:
-        return web.json_response({"pid": os.getpid(), "flow": settings.server.default_flow})
+        server = settings.server
+        return web.json_response({"flow": server.default_flow, "port": server.port})
 
     async def slow(request: web.Request) -> web.Response:
         (NOTES / "slow-began").touch()
@@ -46,7 +47,7 @@ async def applications(settings: Settings) -> Applications:
 
     async def lifespan(_app: web.Application) -> AsyncIterator[None]:
         metrics.pool(size=10, used=1, waiting=0)
-        metrics.cache_lookups.labels("local", "hit").inc()
+        metrics.payment_calls.labels("create", "ok").inc()
         yield
         (NOTES / f"closed-{os.getpid()}").touch()
 
@@ -63,6 +64,7 @@ async def applications(settings: Settings) -> Applications:
 
 def main() -> int:
     launch.HANG_TIMEOUT_S = int(os.environ.get("TEST_HANG_TIMEOUT_S", launch.HANG_TIMEOUT_S))
+    master.SAME_WISH_S = float(os.environ.get("TEST_SAME_WISH_S", master.SAME_WISH_S))
     try:
         return serve(load().settings, reload=lambda: load().settings, factory=applications)
     except CannotListen as error:
