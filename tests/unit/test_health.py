@@ -117,10 +117,12 @@ async def test_check_that_resists_cancellation_makes_its_component_stale_only() 
 
     quick = Dependency()
     async with watching(postgres=stubborn, redis=quick) as health:
-        await until(lambda: "stale_s" in health.snapshot().components["postgres"].detail)
-        assert health.snapshot().components["redis"].state == "ok"
-        assert health.snapshot().status == "degraded"
-        release.set()
+        try:
+            await until(lambda: "stale_s" in health.snapshot().components["postgres"].detail)
+            assert health.snapshot().components["redis"].state == "ok"
+            assert health.snapshot().status == "degraded"
+        finally:
+            release.set()
 
 
 async def test_broken_check_is_logged_with_its_stack_and_polled_again() -> None:
