@@ -35,7 +35,7 @@ check: $(STAMP)  ## Style, types, import layers, configuration
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m service config check
+	@$(BIN)/python -m service config check > /dev/null
 
 schemathesis: $(STAMP) $(FUZZ_STAMP)  ## Fuzz every route by its own description, /openapi.json
 	@exec $(BIN)/python -m scripts.fuzz $(ARGS)
