@@ -1,7 +1,7 @@
 """The servers Tollgate stands on, for one machine: PostgreSQL and Valkey, data kept in ``.run/``.
 
 ``EmbeddedPostgres`` and ``EmbeddedValkey`` are one server each; ``DevServers`` is the pair, started
-only where no URL names a server, once per checkout.
+only where no URL names a server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.account import ServersUnavailable, reachable_home
-from scripts.lock import LOCK, only_one
 from scripts.loopback import LoopbackServer
 from scripts.postgres import EmbeddedPostgres
 from scripts.valkey import EmbeddedValkey
@@ -36,11 +35,10 @@ def devservers(
 ) -> Iterator[DevServers]:
     """Both servers while the block lasts; a URL that is given is used as it is.
 
-    Raises ServersUnavailable: already running in this checkout, or no binaries for this platform.
+    Their data is below ``run``, whose lock the caller holds (``scripts.lock``). Raises
+    ServersUnavailable, for example where there are no binaries for this platform.
     """
-    run.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(only_one(run / LOCK))
         started: list[LoopbackServer] = []
         if redis_url is None:
             valkey = stack.enter_context(EmbeddedValkey(reachable_home(run / "valkey")))

@@ -32,6 +32,7 @@ def only_one(path: Path) -> Iterator[None]:
 
     The kernel gives it back when its holder ends, however that ends: it can not go stale.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,6 +24,7 @@ from pathlib import Path
 from scripts.devservers import ServersUnavailable, devservers
 from scripts.first_sale import first_sale
 from scripts.kept import Kept, Order
+from scripts.lock import LOCK, only_one
 from scripts.loopback import LOOPBACK, free_port
 from scripts.running import ROOT, RUN, Running, noted
 from service.errors import ConfigurationError
@@ -53,7 +54,9 @@ def main() -> int:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
-        _run(load().settings, data)
+        settings = load().settings
+        with only_one(data / LOCK):
+            _run(settings, data)
     except KeyboardInterrupt:
         _say("Stopped.")
         return 0

@@ -25,9 +25,11 @@ PROGRAM = """
 import json, sys, threading
 from pathlib import Path
 from scripts.devservers import devservers
+from scripts.lock import LOCK, only_one
 from tests.support.servers import execute
 
-with devservers(Path(sys.argv[1]), database_url=None, redis_url=None) as servers:
+run = Path(sys.argv[1])
+with only_one(run / LOCK), devservers(run, database_url=None, redis_url=None) as servers:
     execute(servers.database_url, "CREATE TABLE memory AS SELECT 42 AS answer")
     print(json.dumps([[s.pid, s.port] for s in servers.started]), flush=True)
     threading.Event().wait()

@@ -89,6 +89,9 @@ def test_everything_sells_then_stops_on_ctrl_c_and_leaves_nothing(
     seen = [answer.get("status") for answer in answers]
     assert seen.count("completed") == 3, pasted
     assert seen.count("awaiting_input") == 1, pasted
+    second = run(home, {})
+    assert second.returncode == 1
+    assert "already running in this checkout" in second.stderr
     pids, ports = everything(running)
     assert len(pids) > 10  # servers, keepers, sandbox, master and worker
     os.kill(running.program.pid, signal.SIGINT)
