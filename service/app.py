@@ -32,7 +32,10 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
     app[keys.METRICS_PAGE] = metrics.page_handler(registry)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        async with connect(settings, loops=loops, registry=registry) as services:
+        drain = app[keys.DRAINING]
+        async with connect(
+            settings, loops=loops, registry=registry, draining=lambda: drain.draining
+        ) as services:
             _set_service_keys(app, services)
             yield
 

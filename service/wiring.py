@@ -7,7 +7,7 @@ away at start, then the worker answers what it can and says what it lacks, as at
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -61,11 +61,15 @@ class Services:
 
 @asynccontextmanager
 async def connect(
-    settings: Settings, *, loops: bool, registry: CollectorRegistry | None = None
+    settings: Settings,
+    *,
+    loops: bool,
+    registry: CollectorRegistry | None = None,
+    draining: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Services]:
     """Everything, connected; ``loops`` also starts the background work of this worker's role.
 
-    Raises ConfigurationError where a needed setting is missing.
+    Once ``draining`` says so, no further runs are begun here. Raises ConfigurationError where a needed setting is missing.
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics(registry or CollectorRegistry())
@@ -105,6 +109,7 @@ async def connect(
             settings=settings.jobs,
             metrics=metrics,
             owner=owner,
+            draining=draining,
         )
         run_loop = Loop("runs", runs.tick, interval_s=settings.jobs.poll_interval)
         lifecycle = Lifecycle(
@@ -179,7 +184,7 @@ def _health(store: Store, database: Database, breaker: Breaker, metrics: Metrics
 
     async def postgres() -> ComponentState:
         began_s = time.monotonic()
-        await database.fetch_one("SELECT 1 AS one", timeout_s=1.0)
+        await database.fetch_one("SELECT 1 AS one", timeout_s=0.8)  # below Health's own
         latency_ms = (time.monotonic() - began_s) * 1000
         pool = database.status()
         metrics.pool(size=pool.size, used=pool.used, waiting=pool.waiting)
@@ -192,11 +197,10 @@ def _health(store: Store, database: Database, breaker: Breaker, metrics: Metrics
     async def payment() -> ComponentState:
         seen = await breaker.snapshot()
         metrics.breaker("payment", seen.state)
-        state: ComponentState = ComponentState(
-            "ok" if seen.state == "closed" else "degraded",
-            detail={"breaker": seen.state, "retry_after_ms": seen.retry_after_ms},
-        )
-        return state
+        detail = {"breaker": seen.state, "retry_after_ms": seen.retry_after_ms}
+        if seen.state == "closed":
+            return ComponentState("ok", detail=detail)
+        return ComponentState("degraded", detail=detail, mode="payment_open")
 
     health = Health()
     health.register("redis", redis, critical=False)

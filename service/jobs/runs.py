@@ -49,6 +49,7 @@ class Runs:
         settings: JobSettings,
         metrics: Metrics,
         owner: str,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._repository = repository
         self._flow_by_uid = flow_by_uid
@@ -56,6 +57,7 @@ class Runs:
         self._settings = settings
         self._metrics = metrics
         self._owner = owner
+        self._draining = draining
         self._held: dict[UUID, tuple[Claim, asyncio.Task[None]]] = {}
 
     def __repr__(self) -> str:
@@ -68,7 +70,7 @@ class Runs:
     async def tick(self) -> bool:
         """Claim what there is room for; True when there may be more."""
         room = self._settings.concurrency - len(self._held)
-        if room <= 0:
+        if room <= 0 or self._draining():
             return False
         claims = await self._repository.claim_runs(self._owner, most=room)
         for claim in claims:

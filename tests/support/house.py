@@ -6,7 +6,7 @@ Nothing turns by itself here: a test calls the ticks it wants, in the order it w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +80,7 @@ class House:
             self.services.repository, self.services.gateway, metrics=self.services.metrics
         )
 
-    def runs(self, runners: Runners) -> Runs:
+    def runs(self, runners: Runners, *, draining: Callable[[], bool] = lambda: False) -> Runs:
         """One more worker's runs, sharing everything but its owner's name."""
         return Runs(
             self.services.repository,
@@ -89,6 +89,7 @@ class House:
             settings=self.settings.jobs,
             metrics=self.services.metrics,
             owner=worker_name(),
+            draining=draining,
         )
 
     async def run_all(self) -> None:

@@ -218,3 +218,14 @@ async def test_stopping_worker_hands_its_runs_back_at_once(make_house: MakeHouse
     await home.run_all()
     [row] = await home.services.database.fetch("SELECT state FROM jobs")
     assert row["state"] == "completed"
+
+
+async def test_draining_worker_begins_no_further_runs(home: House) -> None:
+    await home.start("echo+free")
+    runners = Runners()
+    draining = home.runs(runners, draining=lambda: True)
+    assert not await draining.tick()
+    assert repr(draining) == "<Runs 0 of 20>"
+    await home.run_all()
+    [row] = await home.services.database.fetch("SELECT state FROM jobs")
+    assert row["state"] == "completed"
