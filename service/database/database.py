@@ -102,9 +102,8 @@ class Database(StatementRunner):
             except Exception:
                 await transaction.rollback()
                 raise
-            except BaseException:
-                connection.close()  # the server rolls back; nothing here to wait for
-                raise
+            # Cancelled, it stays open here; the pool closes what comes back so, and the server
+            # rolls back.
 
     async def _run(self, statement: str, params: Params | None, timeout_s: float | None) -> Result:
         wanted_s = timeout_s or self._settings.query_timeout

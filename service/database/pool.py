@@ -72,8 +72,7 @@ class ConnectionPool(aiopg.pool.Pool):
         if self._closing:
             raise DatabaseUnavailable("The database connections are being closed.")
         if not self._queue and (connection := self._take_free()):
-            if self.size < self._minsize:
-                self._top_up()
+            self._top_up()  # in place of those that have died meanwhile
             return connection
         if self._outage and not self._used:
             raise self._outage.error()
