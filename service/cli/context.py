@@ -17,7 +17,7 @@ from service.store.client import Store
 #: One statement after the other: a command must not eat up the connections of the service.
 POOL = {"pool_min": 1, "pool_max": 2}
 #: PostgreSQL that is there answers at once; a person waits no longer for one that is not.
-WAIT_S = 5.0
+WAIT_S = 3.0
 
 
 @asynccontextmanager

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+
+import structlog
 
 from service.admission.models import policies_from
+from service.cli import context
 from service.cli.context import missing
-from service.errors import ConfigurationError
+from service.database.budget import connection_budget
+from service.errors import ConfigurationError, DependencyError
+from service.logs import configure_logging
 from service.server import serve as serve_until_told
 from service.settings import Settings, load
+
+log = structlog.get_logger()
 
 
 def serve(_arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the settings again."""
-    return serve_until_told(_complete(), reload=_complete)
+    settings = _complete()
+    configure_logging(settings.logging)
+    asyncio.run(_tell_budget(settings))
+    return serve_until_told(settings, reload=_complete)
+
+
+async def _tell_budget(settings: Settings) -> None:
+    """Once for all workers, before there are any. A database that is away stops nothing here."""
+    async with context.database(settings) as database:
+        try:
+            await connection_budget(
+                database, workers=settings.server.workers, pool_max=settings.database.pool_max
+            )
+        except DependencyError as error:
+            log.warning("connection_budget_unknown", reason=error.message)
 
 
 def _complete() -> Settings:
