@@ -12,7 +12,6 @@ from service.cli import context
 from service.cli.context import missing
 from service.database.budget import connection_budget
 from service.errors import ConfigurationError, DependencyError
-from service.logs import configure_logging
 from service.server import serve as serve_until_told
 from service.settings import Settings, load
 
@@ -22,13 +21,13 @@ log = structlog.get_logger()
 def serve(_arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the settings again."""
     settings = _complete()
-    configure_logging(settings.logging)
-    asyncio.run(_tell_budget(settings))
-    return serve_until_told(settings, reload=_complete)
+    return serve_until_told(
+        settings, reload=_complete, before_workers=lambda: asyncio.run(_tell_budget(settings))
+    )
 
 
 async def _tell_budget(settings: Settings) -> None:
-    """Once for all workers, before there are any. A database that is away stops nothing here."""
+    """Once for all workers. A database that is away stops nothing here."""
     async with context.database(settings) as database:
         try:
             await connection_budget(

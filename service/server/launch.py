@@ -46,10 +46,11 @@ def serve(
     *,
     reload: Callable[[], Settings] | None = None,
     factory: Factory | None = None,
+    before_workers: Callable[[], None] = lambda: None,
 ) -> int:
     """Serve until told to stop; returns the exit code. ``reload`` reads the settings on SIGHUP.
 
-    Raises CannotListen if an address is in use or not ours.
+    ``before_workers`` is called once the addresses are ours. Raises CannotListen if an address is in use or not ours.
     """
     configure_logging(settings.logging)
     if "prometheus_client" in sys.modules:
@@ -57,6 +58,7 @@ def serve(
     master_pid = os.getpid()
     with ExitStack() as stack:
         listeners = _listen(settings.server, stack)
+        before_workers()
         metrics = Path(tempfile.mkdtemp(prefix="tollgate-", dir=os.environ.get(METRICS_VARIABLE)))
         os.environ[METRICS_VARIABLE] = str(metrics)
         try:
