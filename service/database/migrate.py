@@ -136,8 +136,7 @@ async def _apply(connection: Connection, migration: Migration) -> None:
     except DatabaseUnavailable:
         raise
     except TollgateError as error:
-        if not connection.closed:
-            await _send(connection, "ROLLBACK")
+        # The caller closes the connection, and the server rolls back.
         raise MigrationFailed(
             f"Migration {migration.name} failed, and nothing of it was applied:"
             f" {_place(error.__cause__, migration.script)}"

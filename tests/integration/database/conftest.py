@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 
 import pytest
@@ -14,10 +14,7 @@ from service.database.dsn import Dsn
 from service.database.pool import ConnectionPool
 from service.settings import DatabaseSettings
 from tests.support.broken.aiopg_pool import BarePool
-
-AnyPool = ConnectionPool | BarePool
-OpenPool = Callable[..., Awaitable[AnyPool]]
-OpenDatabase = Callable[..., Awaitable[Database]]
+from tests.support.database import AnyPool, OpenDatabase, OpenPool
 
 
 def pytest_asyncio_loop_factories(
@@ -69,3 +66,10 @@ async def open_database() -> AsyncIterator[OpenDatabase]:
             return database
 
         yield make
+
+
+@pytest.fixture
+async def database(open_database: OpenDatabase, database_url: str) -> Database:
+    database = await open_database(database_url)
+    await database.execute("CREATE TABLE notes (id int PRIMARY KEY, text text)")
+    return database

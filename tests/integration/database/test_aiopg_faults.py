@@ -24,7 +24,7 @@ from service.database.connection import Connection, connect
 from service.database.dsn import Dsn
 from service.database.statements import run
 from service.errors import DatabaseUnavailable, QueryTimeout
-from tests.integration.database.conftest import AnyPool, OpenPool
+from tests.support.database import AnyPool, OpenPool
 from tests.support.postgres import active, until
 
 # Bare aiopg warns of what it leaks: part of its faults.

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.database.budget import connection_budget
-from tests.integration.database.conftest import OpenDatabase
+from tests.support.database import OpenDatabase
 from tests.support.postgres import ask
 from tests.support.servers import Servers, execute
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import socket
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
 from service.database import Database
-from service.deadline import CURRENT, Deadline
 from service.errors import (
     ConstraintViolated,
     DatabaseBusy,
@@ -25,38 +22,8 @@ from service.errors import (
     QueryTimeout,
     StatementFailed,
 )
-from tests.integration.database.conftest import OpenDatabase
-from tests.support.postgres import active, ask, kill_sessions, until
-
-PID = "SELECT pg_backend_pid() AS pid"
-
-
-@pytest.fixture
-async def database(open_database: OpenDatabase, database_url: str) -> Database:
-    database = await open_database(database_url)
-    await database.execute("CREATE TABLE notes (id int PRIMARY KEY, text text)")
-    return database
-
-
-@contextlib.contextmanager
-def deadline(after_s: float) -> Iterator[None]:
-    token = CURRENT.set(Deadline.after(after_s))
-    yield
-    CURRENT.reset(token)
-
-
-async def no_open_transactions(url: str) -> bool:
-    return not ask(
-        url,
-        "SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
-        " AND datname = current_database()",
-    )
-
-
-async def count(database: Database) -> int:
-    [row] = await database.fetch("SELECT count(*) AS n FROM notes")
-    return int(row["n"])
-
+from tests.support.database import PID, OpenDatabase, count, deadline
+from tests.support.postgres import active, kill_sessions, until
 
 # --- values --------------------------------------------------------------------------------------
 
@@ -118,19 +85,6 @@ async def test_nothing_is_begun_after_the_deadline(database: Database) -> None:
     assert database.status().used == 0
 
 
-async def test_a_transaction_that_outlives_its_deadline_is_rolled_back(
-    database: Database,
-) -> None:
-    async def outlive() -> None:
-        async with database.transaction() as transaction:
-            await transaction.execute("INSERT INTO notes VALUES (1)")
-            await asyncio.sleep(0.5)
-
-    with deadline(0.4), pytest.raises(DeadlineExceeded):
-        await outlive()
-    assert await count(database) == 0
-
-
 async def test_a_locked_row_is_not_waited_for_longer_than_a_request_may(
     database: Database,
 ) -> None:
@@ -163,72 +117,6 @@ async def test_the_kernel_is_told_to_look_after_the_peer(database: Database) -> 
             }
             assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert options == {name: wanted[name] for name in known}
-
-
-# --- transactions --------------------------------------------------------------------------------
-
-
-async def test_a_transaction_commits_on_leaving(database: Database) -> None:
-    async with database.transaction() as transaction:
-        await transaction.execute("INSERT INTO notes VALUES (1)")
-        assert await count(database) == 0
-    assert await count(database) == 1
-
-
-async def test_a_transaction_rolls_back_on_an_exception_and_keeps_its_connection(
-    database: Database,
-) -> None:
-    before = await database.fetch(PID)
-
-    async def fail() -> None:
-        async with database.transaction() as transaction:
-            await transaction.execute("INSERT INTO notes VALUES (1)")
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        await fail()
-    assert await database.fetch(PID) == before
-    assert await count(database) == 0
-
-
-async def test_a_cancelled_transaction_leaves_nothing_on_the_server(
-    database: Database, database_url: str
-) -> None:
-    begun = asyncio.Event()
-
-    async def work() -> None:
-        async with database.transaction() as transaction:
-            await transaction.execute("INSERT INTO notes VALUES (1)")
-            begun.set()
-            await asyncio.sleep(30)
-
-    task = asyncio.create_task(work())
-    await begun.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await count(database) == 0
-    await until(lambda: no_open_transactions(database_url))
-
-
-async def test_a_commit_that_was_none_is_an_error(database: Database) -> None:
-    async def go_on_regardless() -> None:
-        async with database.transaction() as transaction:
-            await transaction.execute("INSERT INTO notes VALUES (1)")
-            with pytest.raises(ConstraintViolated):
-                await transaction.execute("INSERT INTO notes VALUES (1)")
-
-    with pytest.raises(StatementFailed, match="rolled back"):
-        await go_on_regardless()
-    assert await count(database) == 0
-
-
-async def test_a_transaction_left_open_by_hand_is_rolled_back_on_return(
-    database: Database, database_url: str
-) -> None:
-    await database.execute("BEGIN; INSERT INTO notes VALUES (1)")
-    await until(lambda: no_open_transactions(database_url))
-    assert await count(database) == 0
 
 
 # --- errors --------------------------------------------------------------------------------------

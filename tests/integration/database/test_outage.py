@@ -13,7 +13,7 @@ from scripts.devservers import EmbeddedPostgres
 from scripts.faultproxy import FaultProxy
 from service.database import Database
 from service.errors import DatabaseUnavailable, QueryTimeout
-from tests.integration.database.conftest import OpenDatabase
+from tests.support.database import OpenDatabase
 from tests.support.postgres import until
 
 StartPostgres = Callable[[], EmbeddedPostgres]

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from scripts.faultproxy import FaultProxy
 from service.database.pool import ConnectionPool
 from service.errors import DatabaseUnavailable
-from tests.integration.database.conftest import OpenPool
+from tests.support.database import OpenPool
 from tests.support.postgres import ask, until
 
 
