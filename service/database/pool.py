@@ -75,6 +75,7 @@ class ConnectionPool(aiopg.pool.Pool):
             self._top_up()  # in place of those that have died meanwhile
             return connection
         if self._outage and not self._used:
+            self._top_up()  # unless it is waiting or trying already
             raise self._outage.error()
         place: asyncio.Future[Connection] = self._loop.create_future()
         self._queue.append(place)

@@ -11,7 +11,7 @@ from scripts.faultproxy import FaultProxy
 from service.database.pool import ConnectionPool
 from service.errors import DatabaseUnavailable
 from tests.support.database import OpenPool
-from tests.support.postgres import ask, until
+from tests.support.postgres import ask, kill_sessions, until
 
 
 async def test_a_caller_cancelled_as_it_is_served_passes_its_connection_on(
@@ -87,3 +87,27 @@ async def test_a_dead_connection_is_replaced_though_another_one_serves(
 
 async def living(pool: ConnectionPool, number: int) -> bool:
     return sum(not connection.closed for connection in pool._free) == number
+
+
+async def test_an_outage_of_growth_alone_does_not_outlast_the_loss_of_what_there_was(
+    open_pool: OpenPool, database_url: str
+) -> None:
+    """A server that had no room for more, and is restarted later on."""
+    pool = await open_pool(database_url, minsize=1, maxsize=2)
+    assert isinstance(pool, ConnectionPool)
+    pool._failed(OSError("sorry, too many clients already"))
+    await until(lambda: pause_over(pool))
+    kill_sessions(database_url)
+    await until(lambda: lends(pool))
+
+
+async def pause_over(pool: ConnectionPool) -> bool:
+    return pool._outage is not None and not pool._outage.pausing
+
+
+async def lends(pool: ConnectionPool) -> bool:
+    try:
+        pool.release(await pool.borrow(5.0))
+    except DatabaseUnavailable:
+        return False
+    return True
