@@ -69,7 +69,8 @@ async def connect(
 ) -> AsyncIterator[Services]:
     """Everything, connected; ``loops`` also starts the background work of this worker's role.
 
-    Once ``draining`` says so, no further runs are begun here. Raises ConfigurationError where a needed setting is missing.
+    Once ``draining`` says so, no further runs are begun here. Raises ConfigurationError where a
+    needed setting is missing.
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics(registry or CollectorRegistry())

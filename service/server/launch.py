@@ -50,7 +50,8 @@ def serve(
 ) -> int:
     """Serve until told to stop; returns the exit code. ``reload`` reads the settings on SIGHUP.
 
-    ``before_workers`` is called once the addresses are ours. Raises CannotListen if an address is in use or not ours.
+    ``before_workers`` is called once the addresses are ours. Raises CannotListen if one of them is
+    in use or not ours.
     """
     configure_logging(settings.logging)
     if "prometheus_client" in sys.modules:

@@ -188,51 +188,6 @@ class TestStatus:
         await problem(answer, 404, "unknown-job")
         assert (await gate.get(f"/status?flow=text-summary&job_id={job_id}")).status == 200
 
-    async def test_waiting_returns_as_soon_as_the_status_changes(self, gate: Gate) -> None:
-        job_id = (await gate.buy())["id"]
-        began_s = time.monotonic()
-        waiting = asyncio.create_task(gate.get(f"/text-summary/status?job_id={job_id}&wait=25"))
-        await asyncio.sleep(0.2)
-        assert not waiting.done()
-        gate.pay(job_id)
-        body = await (await waiting).json()
-        assert body["status"] != "awaiting_payment"
-        assert time.monotonic() - began_s < 20
-
-    async def test_waiting_ends_unchanged_with_its_time(self, gate: Gate) -> None:
-        job_id = (await gate.buy())["id"]
-        answer = await gate.get(f"/text-summary/status?job_id={job_id}&wait=0.3")
-        assert (await answer.json())["status"] == "awaiting_payment"
-
-    async def test_waiting_for_a_change_already_missed_returns_at_once(self, gate: Gate) -> None:
-        started = await gate.buy()
-        path = f"/text-summary/status?job_id={started['id']}&wait=25"
-        async with asyncio.timeout(15):
-            by_id = await gate.get(f"{path}&status_id=00000000-0000-0000-0000-000000000000")
-            by_tag = await gate.get(path, headers={"If-None-Match": '"older"'})
-        assert by_id.status == by_tag.status == 200
-
-    async def test_waiting_never_outlives_the_request(self, open_gate: OpenGate) -> None:
-        short = {"acquire_timeout": 2.0, "connect_timeout": 2.0}
-        payment = {"call_timeout": 2.5, "attempt_timeout": 2.4, "connect_timeout": 2.0}
-        gate = await open_gate(
-            server={"request_timeout": 3.0},
-            database=short,
-            redis={"timeout": 2.0},
-            payment=payment,
-        )
-        job_id = (await gate.buy())["id"]
-        answer = await gate.get(f"/text-summary/status?job_id={job_id}&wait=25")
-        assert answer.status == 200
-
-    async def test_finished_job_is_not_waited_for(self, gate: Gate) -> None:
-        started = await gate.post("/text-summary+free/start_job", {"input_data": {"text": TEXT}})
-        job_id = (await started.json())["id"]
-        await gate.status("text-summary", job_id, until="completed")
-        async with asyncio.timeout(15):
-            answer = await gate.get(f"/text-summary/status?job_id={job_id}&wait=25")
-        assert answer.status == 200
-
     @pytest.mark.parametrize("wait", ["-1", "26", "x", "nan", "%00"])
     async def test_bad_waiting_time_is_refused(self, gate: Gate, wait: str) -> None:
         job_id = (await gate.buy())["id"]

@@ -42,5 +42,5 @@ def kill_sessions(url: str) -> int:
 async def until(holds: Callable[[], Awaitable[object]], *, within_s: float = 20.0) -> None:
     """Returns as soon as ``await holds()`` is true; fails where no healthy run would."""
     async with asyncio.timeout(within_s):
-        while not await holds():  # noqa: ASYNC110 - what is waited for happens in another process
+        while not await holds():
             await asyncio.sleep(0.02)

@@ -129,12 +129,15 @@ def status_view(job: Job) -> schemas.JobStatus:
 
 
 def _has_seen(request: web.Request, job: Job) -> bool:
-    """Whether the client has the present status, or asks for the first time: then it waits."""
+    """Whether there is nothing to tell the client yet, so that it waits.
+
+    It has the present status; or it asks for the first time and the job asks nothing of it.
+    """
     known = request.query.get("status_id")
     if known is not None:
         return known == str(job.status_id)
     if request.if_none_match is None:
-        return True
+        return job.state is not JobState.AWAITING_INPUT
     return answers.is_known(request, answers.etag(answers.encode(status_view(job))))
 
 

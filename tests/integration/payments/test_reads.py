@@ -177,24 +177,28 @@ async def test_connection_closed_while_idle_blames_nobody(
 ) -> None:
     """A server may close a kept-alive connection just as it is used again: POSTs meet that."""
     served_requests = 0
+    talks: list[asyncio.Task[object]] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal served_requests
-        for turn in range(2):
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            served_requests += 1
-            if turn == 1:
-                break
-            body = b'{"status":"error","error":{"message":"Payment not found"}}'
-            writer.write(
-                b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n"
-                b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-            )
-            await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        if task := asyncio.current_task():
+            talks.append(task)
+        try:
+            for turn in range(2):
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                served_requests += 1
+                if turn == 1:
+                    break
+                body = b'{"status":"error","error":{"message":"Payment not found"}}'
+                writer.write(
+                    b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+                )
+                await writer.drain()
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server:
@@ -203,6 +207,9 @@ async def test_connection_closed_while_idle_blames_nobody(
         assert await gateway.resolve("00ff") is None
         assert await gateway.resolve("00ff") is None
         await gateway.close()
+    for task in talks:  # the last one still waits for a further request
+        task.cancel()
+    await asyncio.gather(*talks, return_exceptions=True)
     assert served_requests == 3
     assert breaker.outcomes == [Outcome.OK, Outcome.NEUTRAL, Outcome.OK]
 
