@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from scripts.sandbox import life
 from service.jobs.models import JobState
 from tests.support.house import House
 
@@ -116,3 +117,19 @@ async def test_refund_after_no_result_is_noted_and_changes_nothing_else(home: Ho
         "SELECT settlement, on_chain_state FROM jobs WHERE id = %(id)s", {"id": job_id}
     )
     assert row == {"settlement": "lost", "on_chain_state": "RefundWithdrawn"}
+
+
+async def test_change_that_becomes_visible_late_is_not_passed_over(home: House) -> None:
+    """The feed is ordered by time of change, and a change may be committed after a later one."""
+    late = await awaiting_payment(home)
+    early = (await home.start(input_data={"text": "Another text to be summarised."})).job.id
+    ledger = home.sandbox.ledger
+    ledger.advance(10_000)
+    home.act(early, "lock")
+    await home.reconciler.changes()
+    assert await state_of(home, early) is JobState.RUNNING
+    record = ledger.get(str(late))
+    assert record is not None
+    ledger.change(record, lambda r: life.lock(r, ledger.now_ms() - 2000))
+    await home.reconciler.changes()
+    assert await state_of(home, late) is JobState.RUNNING

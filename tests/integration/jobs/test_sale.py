@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from scripts.sandbox import life
 from service.errors import InvalidInput, UnknownJob
 from service.jobs.models import Job, JobState
 from service.mip.hashing import input_hash, result_hash
@@ -151,3 +152,14 @@ async def test_lost_answer_to_submission_leads_to_one_result(home: House) -> Non
     assert await settle(home, job) == "settled"
     [payment] = home.payments_of(job.id)
     assert len(payment.submitted) == 1
+
+
+async def test_result_of_somebody_else_on_the_chain_does_not_settle_ours(home: House) -> None:
+    job = (await home.start()).job
+    await home.pay(job.id)
+    [record] = home.payments_of(job.id)
+    ledger = home.sandbox.ledger
+    ledger.change(record, lambda r: life.submit(r, "ff" * 32, ledger.now_ms(), ledger.pace))
+    await home.run_all()
+    assert await settle(home, job) != "settled"
+    assert record.now.result_hash == "ff" * 32
