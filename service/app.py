@@ -11,9 +11,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from service import metrics
+from service.admission.rules import Rules
 from service.api import keys, middlewares, routes
 from service.api.identity import ClientIdentity
-from service.settings import Settings
+from service.settings import ServerSettings, Settings
 from service.wiring import Services, connect
 
 
@@ -64,7 +65,7 @@ async def create_internal_app(settings: Settings, public: web.Application) -> we
 def _set_edge_keys(app: web.Application, settings: Settings) -> None:
     app[keys.SERVER] = settings.server
     app[keys.LOGGING] = settings.logging
-    app[keys.IDENTITY] = ClientIdentity(settings.server.trusted_proxies)
+    app[keys.IDENTITY] = _identity(settings.server)
     app[keys.DRAINING] = keys.DrainState()
 
 
@@ -72,8 +73,13 @@ def _set_service_keys(app: web.Application, services: Services) -> None:
     app[keys.CATALOG] = services.catalog
     app[keys.JOBS] = services.lifecycle
     app[keys.LIMITER] = services.limiter
-    app[keys.POLICIES] = services.policies
+    app[keys.RULES] = services.rules
     app[keys.BREAKER] = services.breaker
     app[keys.HEALTH] = services.health
     app[keys.METRICS] = services.metrics
     app[keys.READY] = lambda: services.database.ready
+    app[keys.IDENTITY] = _identity(app[keys.SERVER], services.rules)
+
+
+def _identity(server: ServerSettings, rules: Rules | None = None) -> ClientIdentity:
+    return ClientIdentity(server.trusted_proxies, scheme=server.forwarded_header, rules=rules)

@@ -87,6 +87,12 @@ class RequestInProgress(TollgateError):
         self.retry_after_s = retry_after_s
 
 
+class ClientDenied(TollgateError):
+    """This client is not served."""
+
+    code = "client-denied"
+
+
 class IdempotencyMismatch(TollgateError):
     """This idempotency key was used before with another request."""
 

@@ -83,8 +83,10 @@ class ServerSettings(Section):
     role: Literal["web", "jobs", "all"] = "all"
     internal_host: str = "127.0.0.1"
     internal_port: Port = 8090
-    #: Networks whose X-Forwarded-For is believed; nobody's by default.
+    #: Networks whose forwarding header is believed; nobody's by default.
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)] = ()
+    #: The one header those proxies write; the other is never looked at.
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     request_timeout: Seconds = 30.0
     body_limit_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     #: After SIGTERM: this long unready but still accepting, so that balancers notice.

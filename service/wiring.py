@@ -7,7 +7,7 @@ away at start, then the worker answers what it can and says what it lacks, as at
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from service.admission.limiter import Limiter
-from service.admission.models import Policy, policies_from
+from service.admission.policies import rulebook_from
+from service.admission.rules import Rules
 from service.breaker.breaker import Breaker
 from service.cache.cache import TieredCache
 from service.database import Database
@@ -50,7 +51,7 @@ class Services:
     database: Database
     breaker: Breaker
     limiter: Limiter
-    policies: Mapping[str, Policy]
+    rules: Rules
     catalog: Catalog
     gateway: PaymentGateway
     repository: JobRepository
@@ -127,7 +128,7 @@ async def connect(
             database=database,
             breaker=breaker,
             limiter=limiter,
-            policies=policies_from(settings.limits),
+            rules=Rules(rulebook_from(settings.limits)),
             catalog=catalog,
             gateway=gateway,
             repository=repository,
@@ -145,6 +146,8 @@ async def _start_background(
 ) -> None:
     await services.limiter.start()
     stack.push_async_callback(services.limiter.stop)
+    await services.rules.start()
+    stack.push_async_callback(services.rules.stop)
     await services.health.start()
     stack.push_async_callback(services.health.stop)
     if settings.server.role == "web":

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from service.admission.bucket import Bucket
 from service.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from service.settings import LimitSettings
 
 _SECOND_US = 1_000_000
 #: The scripts count µs in doubles, exact below 2**53; a year keeps far away from that.
@@ -32,10 +29,19 @@ class Policy:
     burst: int
     on_outage: OnOutage = "local-share"
     shadow: bool = False
+    #: Whose bucket: each client's own, or one for all clients together.
+    scope: Literal["client", "fleet"] = "client"
+    #: Tokens one request costs.
+    cost: int = 1
 
     def __post_init__(self) -> None:
         if self.tokens < 1 or self.period_s < 1 or self.burst < 1:
             raise ConfigurationError(f"limits.{self.name}: rate and burst must be at least 1")
+        if not 1 <= self.cost <= self.burst:
+            raise ConfigurationError(
+                f"limits.{self.name}: a cost of {self.cost} can never be paid from a burst of"
+                f" {self.burst}"
+            )
         if self.bucket.capacity_us > _LONGEST_FILL_US:
             raise ConfigurationError(
                 f"limits.{self.name}: at {self.tokens} per {self.period_s} s a burst of"
@@ -137,19 +143,3 @@ def limit_state(
         wait_ms=-(-wait_us // 1000),
         refill_ms=-(-bucket.refill_us(tat_us, now_us) // 1000),
     )
-
-
-def policies_from(settings: LimitSettings) -> dict[str, Policy]:
-    """The configured policies by name; a burst not set is as large as the rate."""
-    policies = {}
-    for name in type(settings).model_fields:
-        limit = getattr(settings, name)
-        policies[name] = Policy(
-            name=name,
-            tokens=limit.rate.tokens,
-            period_s=limit.rate.period_s,
-            burst=limit.burst or limit.rate.tokens,
-            on_outage=limit.on_outage,
-            shadow=limit.shadow,
-        )
-    return policies

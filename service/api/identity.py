@@ -1,106 +1,101 @@
-"""Who is asking: from the socket's peer and ``X-Forwarded-For`` to a ``Client``. Pure.
+"""Who is asking: from the socket's peer, one forwarding header and the API key to a ``Client``.
 
 The header is believed only as far as it was written by trusted proxies: it is walked from the
 right, over the hops that are ours, to the first address that is not. Nothing a client can put into
-the header moves that point, so nobody can mint identities or hide behind another's.
+a request moves that point. Who shows a key that is not known is counted with all others who do, so
+nobody can mint identities or hide behind another's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, ip_network
+from typing import TYPE_CHECKING
 
-#: No honest chain is longer; what stands further left is not looked at.
-MAX_HOPS = 16
-MAX_HEADER_BYTES = 4096
+from aiohttp import hdrs
+from multidict import istr
+
+from service.admission.networks import Address, Networks, parse_address
+from service.admission.rulebook import Client
+from service.api import forwarded
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+    from service.admission.rules import Rules
+
+API_KEY = istr("X-API-Key")
+#: Never the name of a key (service.admission.policies).
+UNKNOWN_KEY = "unknown"
 #: The smallest network one IPv6 customer is given: its 2^64 addresses are one client.
 IPV6_CLIENT_BITS = 64
-
-Address = IPv4Address | IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who is asking: the address, for people, and the principal that limits and keys count."""
-
-    address: str
-    principal: str
+#: Clients kept ready, and the longest header for which it is worth the memory.
+MOST_CLIENTS = 4096
+_LONGEST_KEPT = 256
+_NO_ADDRESS = Client("unknown", "peer:unknown")
 
 
 class ClientIdentity:
-    """Tells the client of each request; ``trusted_proxies`` are CIDRs, none by default."""
+    """Tells the client of each request.
 
-    def __init__(self, trusted_proxies: Sequence[str] = ()) -> None:
-        self._trusted: tuple[IPv4Network | IPv6Network, ...] = tuple(
-            ip_network(text, strict=False) for text in trusted_proxies
-        )
+    ``trusted_proxies`` are CIDRs, none by default; ``scheme`` names the one header they write.
+    ``rules`` know the API keys; without any, keys are not looked at.
+    """
 
-    def of(self, peer: str | None, forwarded_for: Sequence[str] = ()) -> Client:
-        """The client behind ``peer``; ``forwarded_for`` holds the header's lines as received."""
-        address = _parse(peer or "")
+    def __init__(
+        self,
+        trusted_proxies: Sequence[str] = (),
+        *,
+        scheme: forwarded.Scheme = "x-forwarded-for",
+        rules: Rules | None = None,
+    ) -> None:
+        self._trusted = Networks(trusted_proxies)
+        self._scheme = scheme
+        self._header = istr(scheme)
+        self._rules = rules
+        self._of_chain = lru_cache(MOST_CLIENTS)(self._walk)
+
+    def of(self, peer: str | None, headers: MultiMapping[str]) -> Client:
+        """The client behind ``peer`` that sent these header fields."""
+        lines: Sequence[str] = headers.getall(self._header, ()) if self._trusted else ()
+        if sum(map(len, lines)) <= _LONGEST_KEPT:
+            client = self._of_chain(peer, *lines)
+        else:
+            client = self._walk(peer, *lines)
+        if self._rules is None or not (ring := self._rules.current.keys):
+            return client
+        key = _presented_key(headers)
+        if key is None:
+            return client
+        name = ring.name_of(key)
+        return Client(client.address, f"key:{name or UNKNOWN_KEY}", name)
+
+    def _walk(self, peer: str | None, *lines: str) -> Client:
+        address = parse_address(peer or "")
         if address is None:
-            return Client("unknown", "peer:unknown")
-        if forwarded_for and self._is_trusted(address):
-            address = self._walk(address, forwarded_for)
-        return Client(str(address), _principal(address))
-
-    def _walk(self, address: Address, lines: Sequence[str]) -> Address:
-        for text in _hops(lines):
-            hop = _parse(text)
-            if hop is None:  # unknown, obfuscated or garbage: the last hop we know is all there is
-                return address
-            address = hop
-            if not self._is_trusted(hop):
-                return hop
-        return address
-
-    def _is_trusted(self, address: Address) -> bool:
-        return any(
-            address.version == network.version and address in network for network in self._trusted
-        )
+            return _NO_ADDRESS
+        if lines and address in self._trusted:
+            for hop in forwarded.hops(self._scheme, lines):
+                if hop is None:  # unreadable: the last hop we know is all there is
+                    break
+                address = hop
+                if hop not in self._trusted:
+                    break
+        return Client(str(address), principal_of(address))
 
 
-def _hops(lines: Sequence[str]) -> list[str]:
-    """The entries, nearest first; repeated header lines are one list (RFC 9110, 5.3)."""
-    whole = ",".join(lines)
-    tail = whole[-MAX_HEADER_BYTES:]
-    hops = tail.split(",")
-    if len(tail) < len(whole):
-        hops = hops[1:]  # cut in two by the limit
-    return hops[::-1][:MAX_HOPS]
-
-
-@lru_cache(maxsize=4096)
-def _parse(text: str) -> Address | None:
-    """An address in any of the spellings proxies use: quoted, bracketed, with port or zone."""
-    text = text.strip().strip('"').strip()
-    if text.startswith("["):
-        text, bracket, _port = text[1:].partition("]")
-        if not bracket:
-            return None
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    text = text.partition("%")[0]
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        return address.ipv4_mapped
-    return address
-
-
-def _principal(address: Address) -> str:
+def principal_of(address: Address) -> str:
+    """The principal of clients without a key: their address, an IPv6 one by its /64."""
     if isinstance(address, IPv4Address):
         return f"ip:{address}"
-    network = ip_network((int(address), IPV6_CLIENT_BITS), strict=False)
-    return f"ip:{network}"
+    return f"ip:{ip_network((int(address), IPV6_CLIENT_BITS), strict=False)}"
+
+
+def _presented_key(headers: MultiMapping[str]) -> str | None:
+    """The key in ``X-API-Key``, else in ``Authorization: Bearer``; None if none is shown."""
+    key = headers.get(API_KEY)
+    if key is not None:
+        return key
+    scheme, _, credentials = headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else None

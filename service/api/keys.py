@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.api.identity import Client, ClientIdentity
+from service.admission.rulebook import Client
+from service.api.identity import ClientIdentity
 
 if TYPE_CHECKING:
     from service.admission.limiter import Limiter
-    from service.admission.models import Policy
+    from service.admission.rules import Rules
     from service.api.handlers.operations import HealthPage
     from service.breaker.breaker import Breaker
     from service.flows.catalog import Catalog
@@ -53,7 +54,8 @@ class RequestRecord:
 CATALOG: web.AppKey[Catalog] = web.AppKey("catalog")
 JOBS: web.AppKey[Lifecycle] = web.AppKey("jobs")
 LIMITER: web.AppKey[Limiter] = web.AppKey("limiter")
-POLICIES: web.AppKey[Mapping[str, Policy]] = web.AppKey("policies")
+#: What is charged for a request: ``request.app[RULES].current.judge(route_class, client)``.
+RULES: web.AppKey[Rules] = web.AppKey("rules")
 BREAKER: web.AppKey[Breaker] = web.AppKey("breaker")
 HEALTH: web.AppKey[Health] = web.AppKey("health")
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")

@@ -29,6 +29,7 @@ STATUSES: Mapping[type[errors.TollgateError], HTTPStatus] = {
     errors.MalformedBody: HTTPStatus.BAD_REQUEST,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.ClientDenied: HTTPStatus.FORBIDDEN,
     errors.UnknownFlow: HTTPStatus.NOT_FOUND,
     errors.UnknownJob: HTTPStatus.NOT_FOUND,
     errors.NotAwaitingInput: HTTPStatus.BAD_REQUEST,  # as MIP-003 has it

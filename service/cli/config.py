@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from service.admission.models import policies_from
+from service.admission.policies import rulebook_from
 from service.cli.terminal import show
 from service.logs import MASK
 from service.settings import PREFIX, Rate, Settings, load
@@ -19,7 +19,7 @@ from service.settings import PREFIX, Rate, Settings, load
 def check(_arguments: argparse.Namespace) -> int:
     """Show every setting in effect, and which of them variables gave; faults end with code 2."""
     loaded = load()
-    policies_from(loaded.settings.limits)
+    rulebook_from(loaded.settings.limits)
     files = ", ".join(str(file) for file in loaded.files) or "none (defaults only)"
     show(f"# files: {files}")
     for section in Settings.model_fields:

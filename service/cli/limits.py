@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from service.admission.models import policies_from
+from service.admission.policies import rulebook_from
 from service.cli.terminal import table
 from service.settings import load
 
@@ -26,7 +26,7 @@ def show(_arguments: argparse.Namespace) -> int:
                 policy.on_outage,
                 "yes" if policy.shadow else "no",
             )
-            for name, policy in policies_from(settings.limits).items()
+            for name, policy in rulebook_from(settings.limits).policies.items()
         ),
     )
     return 0

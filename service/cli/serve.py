@@ -7,7 +7,7 @@ import asyncio
 
 import structlog
 
-from service.admission.models import policies_from
+from service.admission.policies import rulebook_from
 from service.cli import context
 from service.cli.context import missing
 from service.database.budget import connection_budget
@@ -48,5 +48,5 @@ def _complete() -> Settings:
     ]
     if faults:
         raise ConfigurationError("\n".join(faults))
-    policies_from(settings.limits)
+    rulebook_from(settings.limits)
     return settings

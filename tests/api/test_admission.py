@@ -105,8 +105,7 @@ async def test_same_limit_at_the_root_and_below_the_flow(open_gate: OpenGate) ->
 
 async def test_every_policy_of_the_table_is_configured(gate: Gate) -> None:
     named = {row.policy for row in TABLE if row.policy}
-    policies = gate.app[keys.POLICIES]
-    assert named <= policies.keys()
+    assert named <= gate.app[keys.RULES].current.routes.keys()
 
 
 async def test_closed_policy_without_redis_is_a_503(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.admission.models import Charge, Decision, Subject
+from service.admission.models import Decision
 from service.api import keys, problems, ratelimit_fields
+from service.errors import ClientDenied
 
 if TYPE_CHECKING:
     from service.metrics import Metrics
@@ -25,11 +26,10 @@ async def admission(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     record = request[keys.RECORD]
     record.policy = name
-    charge = Charge(
-        policy=request.app[keys.POLICIES][name],
-        subject=Subject("client", record.client.principal),
-    )
-    decision = await request.app[keys.LIMITER].take((charge,))
+    ruling = request.app[keys.RULES].current.judge(name, record.client)
+    if ruling.refused:
+        raise ClientDenied
+    decision = await request.app[keys.LIMITER].take(ruling.charges)
     _count(request.app[keys.METRICS], decision)
     if not decision.allowed:
         return _refuse(request, decision)

@@ -34,9 +34,7 @@ async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Identify the request, pass it on, stamp the answer, write the access line."""
     record = RequestRecord(
         request_id=_request_id(request),
-        client=request.app[keys.IDENTITY].of(
-            request.remote, request.headers.getall(hdrs.X_FORWARDED_FOR, ())
-        ),
+        client=request.app[keys.IDENTITY].of(request.remote, request.headers),
     )
     request[keys.RECORD] = record
     structlog.contextvars.bind_contextvars(request_id=record.request_id)

@@ -10,10 +10,8 @@ from service.admission.models import (
     LimitState,
     Policy,
     Subject,
-    policies_from,
 )
 from service.errors import ConfigurationError
-from service.settings import LimitSettings, PolicySettings, Rate
 
 MINUTE = Policy("minute", tokens=30, period_s=60, burst=30)
 
@@ -41,6 +39,12 @@ def test_a_bucket_that_takes_years_to_fill_is_a_fault_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("cost", [0, -1, 31])
+def test_a_cost_that_no_burst_can_pay_is_a_fault_of_the_settings(cost: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"limits\.minute: a cost of .* never be paid"):
+        Policy("minute", 30, 60, 30, cost=cost)
+
+
+@pytest.mark.parametrize("cost", [0, -1, 31])
 def test_a_cost_that_can_never_be_paid_is_an_error_of_the_program(cost: int) -> None:
     with pytest.raises(ValueError, match="must be 1 to its burst, 30"):
         Charge(MINUTE, Subject("client", "x"), cost)
@@ -59,13 +63,3 @@ def test_retry_after_is_the_longest_wait_of_the_violated_limits_rounded_up() -> 
     assert decision.retry_after_s == 3
     assert [state.wait_ms for state in decision.violated] == [2001]
     assert [state.policy.name for state in decision.would_deny] == ["trial"]
-
-
-def test_policies_come_from_the_settings_by_name() -> None:
-    settings = LimitSettings(
-        start_job=PolicySettings(rate=Rate(5, 1), burst=9, on_outage="closed", shadow=True)
-    )
-    policies = policies_from(settings)
-    assert policies["start_job"] == Policy("start_job", 5, 1, 9, "closed", shadow=True)
-    assert policies["status"] == Policy("status", 60, 60, 60)
-    assert set(policies) == set(LimitSettings.model_fields)

@@ -5,18 +5,25 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
-from service.api.identity import MAX_HEADER_BYTES, MAX_HOPS, Client, ClientIdentity
+from service.admission.rulebook import Client
+from service.api.forwarded import MAX_HEADER_BYTES, MAX_HOPS
+from service.api.identity import ClientIdentity
 
 PROXIES = ("10.0.0.0/8", "fd00::/8")
 
 
+def headers(*lines: str) -> CIMultiDict[str]:
+    return CIMultiDict(("X-Forwarded-For", line) for line in lines)
+
+
 def address(peer: str | None, *lines: str, trusted: tuple[str, ...] = PROXIES) -> str:
-    return ClientIdentity(trusted).of(peer, lines).address
+    return ClientIdentity(trusted).of(peer, headers(*lines)).address
 
 
 def principal(peer: str, *lines: str) -> str:
-    return ClientIdentity(PROXIES).of(peer, lines).principal
+    return ClientIdentity(PROXIES).of(peer, headers(*lines)).principal
 
 
 def test_without_trusted_proxies_the_peer_is_the_client() -> None:
@@ -81,7 +88,7 @@ def test_ipv4_addresses_are_each_their_own_principal() -> None:
 
 @pytest.mark.parametrize("peer", [None, "", "/run/tollgate.sock"])
 def test_peer_without_address_is_one_client(peer: str | None) -> None:
-    assert ClientIdentity(PROXIES).of(peer, ("1.2.3.4",)) == Client("unknown", "peer:unknown")
+    assert ClientIdentity(PROXIES).of(peer, headers("1.2.3.4")) == Client("unknown", "peer:unknown")
 
 
 def test_no_more_hops_are_walked_than_a_chain_can_have() -> None:
