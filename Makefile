@@ -9,15 +9,16 @@ PIP := -m pip --quiet --disable-pip-version-check install
 # Newer than the lock files: .venv holds exactly what they say.
 STAMP := .venv/.made-from-locks
 FUZZ_STAMP := .venv-schemathesis/.made-from-lock
+BENCH_STAMP := .venv-bench/.made-from-lock
 UV ?= uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test demo check lock schemathesis clean
+.PHONY: help venv run test demo check lock schemathesis bench chaos-limits clean
 
 help:  ## This list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 venv: $(STAMP)  ## The Python environment in .venv (the targets below make it by themselves)
 
@@ -40,11 +41,19 @@ check: $(STAMP)  ## Style, types, import layers, configuration
 schemathesis: $(STAMP) $(FUZZ_STAMP)  ## Fuzz every route by its own description, /openapi.json
 	@exec $(BIN)/python -m scripts.fuzz $(ARGS)
 
+bench: $(STAMP) $(BENCH_STAMP)  ## Tollgate beside a bare handler and FastAPI + slowapi (ARGS=--quick)
+	@exec $(BIN)/python -m scripts.bench $(ARGS)
+
+chaos-limits: $(STAMP)  ## Redis away for 20 s under load, and back: do the limits hold?
+	@OUTAGE_SECONDS=20 exec $(BIN)/python -m pytest -p no:cacheprovider tests/e2e/test_limits_outage.py $(ARGS)
+
 lock:  ## Write the lock files anew; needs uv (ARGS=--upgrade for newer versions)
 	$(COMPILE) setup.cfg -o $(LOCKS)/runtime.lock
 	$(COMPILE) setup.cfg --extra dev -c $(LOCKS)/runtime.lock -o $(LOCKS)/dev.lock
 	sed -n '/^embedded =/,/^[^ ]/s/^  *//p' setup.cfg | $(COMPILE) - --no-deps -o $(LOCKS)/embedded.lock
 	echo 'schemathesis==4.32.5' | $(COMPILE) - -o $(LOCKS)/schemathesis.lock
+	printf '%s\n' fastapi slowapi 'limits[redis]' 'redis[hiredis]' uvicorn uvloop httptools | \
+		$(COMPILE) - -o $(LOCKS)/bench.lock
 
 clean:  ## Remove what the others made: environments, data in .run, caches
 	@$(PYTHON) -B -m scripts.clean
@@ -62,6 +71,12 @@ $(STAMP): $(LOCKS)/dev.lock $(LOCKS)/embedded.lock | python
 $(FUZZ_STAMP): $(LOCKS)/schemathesis.lock | python
 	@rm -rf .venv-schemathesis && $(PYTHON) -m venv .venv-schemathesis
 	@.venv-schemathesis/bin/python $(PIP) --require-hashes --no-deps -r $<
+	@touch $@
+
+$(BENCH_STAMP): $(LOCKS)/bench.lock | python
+	@echo "Making .venv-bench from config/requirements/bench.lock (what Tollgate is compared with) ..."
+	@rm -rf .venv-bench && $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python $(PIP) --require-hashes --no-deps -r $<
 	@touch $@
 
 .PHONY: python

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MADE = (
     ".venv",
     ".venv-schemathesis",
+    ".venv-bench",
     "build",
     "dist",
     "*.egg-info",

@@ -1,0 +1,1 @@
+"""What ``make bench`` measures: Tollgate beside a bare handler and beside FastAPI with slowapi."""

@@ -1,0 +1,200 @@
+"""What ``make bench`` executes; ``--quick`` is the same in seconds, to see that it works."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.account import scratch
+from scripts.bench import contestants, report
+from scripts.bench.admission import added_latency, redis_use
+from scripts.bench.compare import compared
+from scripts.bench.contestants import Contestant
+from scripts.bench.load import Generator, Load, LoadFailed, OwnGenerator, fastest
+from scripts.bench.memory import bucket_size, growth
+from scripts.bench.processes import Cores, cores, on
+from scripts.bench.report import Row
+from scripts.devservers import EmbeddedPostgres, EmbeddedValkey, ServersUnavailable
+from scripts.running import ROOT
+
+RESULT = ROOT / "build" / "bench.json"
+#: So slow that no bucket is full again, and gone, before it has been counted.
+_KEPT = {
+    "TOLLGATE_LIMITS__HEALTH__RATE": "100/day",
+    "TOLLGATE_LIMITS__HEALTH__BURST": "100",
+    "TOLLGATE_SERVER__TRUSTED_PROXIES": "127.0.0.1/32",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long, how often, how many."""
+
+    pairs: int
+    seconds: float
+    buckets: int
+    clients: tuple[int, ...]
+
+
+FULL = Scale(7, 2.0, 100_000, (50_000, 100_000, 250_000, 500_000, 1_000_000))
+QUICK = Scale(1, 0.2, 2_000, (1_000, 3_000))
+
+
+class Bench:
+    """Everything in one run; ``rows`` and ``record`` fill as it goes on."""
+
+    def __init__(self, home: Path, scale: Scale, cores: Cores, plain: Generator) -> None:
+        self._home = home
+        self._scale = scale
+        self._cores = cores
+        self._plain = plain
+        self._own = OwnGenerator("wrk can not do this")
+        self.rows: list[Row] = []
+        self.record: dict[str, Any] = {}
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            valkey = stack.enter_context(EmbeddedValkey(self._home / "valkey"))
+            postgres = stack.enter_context(EmbeddedPostgres(self._home / "postgres", durable=False))
+            self._redis = f"redis://127.0.0.1:{valkey.port}"
+            self._settings = {
+                "TOLLGATE_DATABASE__URL": postgres.url,
+                "TOLLGATE_DATABASE__POOL_MIN": "2",
+            }
+            self.facts = report.machine(self._cores, valkey.url, self._plain)
+            self._speed()
+            self._memory()
+
+    def _speed(self) -> None:
+        with ExitStack() as stack:
+            yardstick = stack.enter_context(contestants.bare(self._cores))
+            admitted = stack.enter_context(
+                self._tollgate("Tollgate, admitted", 0, contestants.LIFTED)
+            )
+            denied = stack.enter_context(self._tollgate("Tollgate, denied", 1, {}))
+            entrants: list[tuple[Contestant, bool, float | None]] = [
+                (admitted, False, 0.8),
+                (denied, True, 0.9),
+            ]
+            if contestants.OTHERS_PYTHON.exists():
+                entrants += [
+                    (
+                        stack.enter_context(self._slowapi(2, "1000000/second", "admitted")),
+                        False,
+                        None,
+                    ),
+                    (stack.enter_context(self._slowapi(3, "1/day", "denied")), True, None),
+                ]
+            else:
+                _say("FastAPI and slowapi are not installed (.venv-bench): left out.")
+            self.record["comparisons"] = []
+            for other, refused, goal in entrants:
+                _say(f"{other.name} ...")
+                found = compared(
+                    yardstick, other, self._plain,
+                    pairs=self._scale.pairs, seconds=self._scale.seconds, refused=refused,
+                )  # fmt: skip
+                self.rows.append(report.comparison_row(found, goal))
+                self.record["comparisons"].append(report.comparison_record(found))
+            self._admission(admitted)
+
+    def _admission(self, admitted: Contestant) -> None:
+        _say("Redis commands, added latency ...")
+        one = Load(f"{admitted.url}/health", self._scale.seconds)
+        use = redis_use(admitted, self._redis, self._plain, one)
+        self._note(
+            "Redis commands per request, 64 connections of one client",
+            f"{use.commands_per_request:.3f} ({use.scripts_per_request:.3f} sent, the others run"
+            " inside of scripts)",
+            "≤ 0.125",
+            met=use.commands_per_request <= 0.125,
+            **asdict(use),
+        )
+        added = added_latency(
+            admitted, self._own, pairs=self._scale.pairs, seconds=self._scale.seconds
+        )
+        self._note(
+            "p99 added by admission, 500 requests/s",
+            f"{added.added_ms:.2f} ms",
+            "≤ 2 ms",
+            met=added.added_ms <= 2.0,
+            **asdict(added),
+        )
+
+    def _memory(self) -> None:
+        _say("Memory ...")
+        with self._tollgate("Tollgate, many clients", 4, _KEPT) as many:
+            size = bucket_size(many, f"{self._redis}/4", self._own, self._scale.buckets)
+            self._note(
+                f"memory of a bucket in Redis, {size.keys:,} clients",
+                f"{size.bytes_each:.0f} bytes",
+                "≤ 130",
+                met=size.bytes_each <= 130,
+                **asdict(size),
+            )
+            grown = growth(many, self._own, self._scale.clients)
+            steps = ", ".join(f"{value / 1e6:.0f}" for value in grown.resident_bytes)
+            self._note(
+                f"memory of the worker at {', '.join(f'{n:,}' for n in grown.clients)} clients",
+                f"{steps} MB (× {grown.since_first:.2f})",
+                "flat: × ≤ 1.10",
+                met=grown.since_first <= 1.10,
+                **asdict(grown),
+            )
+
+    def _note(self, name: str, value: str, goal: str, *, met: bool, **figures: Any) -> None:
+        self.rows.append(Row(name, value, goal, met))
+        self.record[name] = figures
+
+    def _tollgate(
+        self, name: str, database: int, settings: Mapping[str, str]
+    ) -> AbstractContextManager[Contestant]:
+        own = {"TOLLGATE_REDIS__URL": f"{self._redis}/{database}"}
+        return contestants.tollgate(
+            self._cores, self._home / str(database), {**self._settings, **own, **settings}, name
+        )
+
+    def _slowapi(self, database: int, limit: str, what: str) -> AbstractContextManager[Contestant]:
+        name = f"FastAPI + slowapi (Redis), {what}"
+        return contestants.slowapi(self._cores, f"{self._redis}/{database}", limit, name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Tollgate beside a bare handler and others.")
+    parser.add_argument("--quick", action="store_true", help="in seconds: figures mean nothing")
+    parser.add_argument("--json", type=Path, default=RESULT, help="where the figures are written")
+    options = parser.parse_args()
+    home = scratch()
+    chosen = cores()
+    if options.quick:
+        bench = Bench(home, QUICK, chosen, OwnGenerator("a quick run"))
+    else:
+        bench = Bench(home, FULL, chosen, fastest())
+    try:
+        with on(chosen.asking):
+            bench.run()
+    except (LoadFailed, ServersUnavailable) as error:
+        print(f"make bench: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(home)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    document = {**bench.facts, "quick": options.quick, **bench.record}
+    options.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    print(report.table(bench.facts, bench.rows))
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The servers that are compared: each started alone, on the cores it shall have."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.bench.load import LoadFailed
+from scripts.bench.processes import Cores, move
+from scripts.kept import Kept, Order
+from scripts.loopback import LOOPBACK, free_port
+from scripts.running import ROOT
+from scripts.stack import stack
+from service.settings import LimitSettings
+
+START_TIMEOUT_S = 30.0
+#: Made by ``make bench`` from config/requirements/bench.lock; holds FastAPI and slowapi.
+OTHERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+#: Nobody is refused: a burst no load here can use up.
+LIFTED: Mapping[str, str] = {
+    f"TOLLGATE_LIMITS__{policy.upper()}__{field}": value
+    for policy in LimitSettings.model_fields
+    for field, value in (("RATE", "1000000/second"), ("BURST", "1000000"))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One serving process. All of them answer ``/health`` at ``url``."""
+
+    name: str
+    url: str
+    pid: int
+
+
+@contextlib.contextmanager
+def bare(cores: Cores) -> Iterator[Contestant]:
+    python = str(ROOT / ".venv" / "bin" / "python")
+    port = free_port()
+    with _program(
+        "bare aiohttp handler", port, (python, "-m", "scripts.bench.bare", str(port))
+    ) as one:
+        move(one.pid, cores.serving)
+        yield one
+
+
+@contextlib.contextmanager
+def slowapi(cores: Cores, redis_url: str, limit: str, name: str) -> Iterator[Contestant]:
+    port = free_port()
+    program = str(Path(__file__).with_name("fastapi_app.py"))
+    with _program(name, port, (str(OTHERS_PYTHON), program, str(port), redis_url, limit)) as one:
+        move(one.pid, cores.serving)
+        yield one
+
+
+@contextlib.contextmanager
+def tollgate(
+    cores: Cores, home: Path, settings: Mapping[str, str], name: str
+) -> Iterator[Contestant]:
+    """All of it, as ``make run`` starts it, with one worker; ``settings`` name its servers."""
+    home.mkdir()
+    with stack(home, {"TOLLGATE_SERVER__WORKERS": "1", **settings}) as running:
+        worker = _worker(home / "service.log")
+        move(worker, cores.serving)
+        yield Contestant(name, running.service.url, worker)
+
+
+@contextlib.contextmanager
+def _program(name: str, port: int, command: tuple[str, ...]) -> Iterator[Contestant]:
+    child = Kept(
+        Order(
+            command=command,
+            directory=ROOT,
+            environment={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+            stop_signals=(signal.SIGTERM,),
+        )
+    )
+    try:
+        _await_health(child, port)
+        yield Contestant(name, f"http://{LOOPBACK}:{port}", child.pid)
+    finally:
+        child.stop()
+
+
+def _await_health(child: Kept, port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _answers(port):
+        if child.wait(0.05) or time.monotonic() > deadline:
+            raise LoadFailed("one of the servers to compare with did not start")
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2.0)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status < http.client.INTERNAL_SERVER_ERROR
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _worker(log: Path) -> int:
+    for line in log.read_text().splitlines():
+        if line.startswith("{") and (entry := json.loads(line))["event"] == "worker_ready":
+            return int(entry["worker"])
+    raise LoadFailed("the service has no worker")
