@@ -17,6 +17,9 @@ from tests.support.sandbox import AGENT, INPUT_HASH, PURCHASER
 
 GatewayFactory = Callable[..., Awaitable[PaymentGateway]]
 
+CREATE = "POST /payment"
+LIST = "GET /payment"
+
 
 class RecordingBreaker:
     """Counts permits out and in; opens on demand."""
