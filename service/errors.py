@@ -93,6 +93,12 @@ class ClientDenied(TollgateError):
     code = "client-denied"
 
 
+class CostAboveBurst(TollgateError, ValueError):
+    """The request costs more than its limit ever holds; waiting will not help."""
+
+    code = "cost-above-burst"
+
+
 class IdempotencyMismatch(TollgateError):
     """This idempotency key was used before with another request."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from service.admission.bucket import Bucket
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, CostAboveBurst
+from service.store import keys
 
 _SECOND_US = 1_000_000
 #: The scripts count µs in doubles, exact below 2**53; a year keeps far away from that.
@@ -18,9 +19,10 @@ OnOutage = Literal["local-share", "closed", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``tokens`` per ``period_s`` in the long run, ``burst`` at once.
+    """``tokens`` per ``period_s`` in the long run, ``burst`` at once; a request takes ``cost``.
 
-    ``shadow`` policies are counted like any other and never deny.
+    ``shadow`` policies are counted like any other and never deny. What every decision needs is
+    worked out once, here.
     """
 
     name: str
@@ -29,10 +31,12 @@ class Policy:
     burst: int
     on_outage: OnOutage = "local-share"
     shadow: bool = False
-    #: Whose bucket: each client's own, or one for all clients together.
+    #: ``client``: a bucket for each principal; ``fleet``: one for all of them together.
     scope: Literal["client", "fleet"] = "client"
-    #: Tokens one request costs.
     cost: int = 1
+    #: µs per token, rounded up, so that the rate is never above the configured one.
+    emission_interval_us: int = field(init=False, repr=False, compare=False)
+    bucket: Bucket = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.tokens < 1 or self.period_s < 1 or self.burst < 1:
@@ -42,6 +46,9 @@ class Policy:
                 f"limits.{self.name}: a cost of {self.cost} can never be paid from a burst of"
                 f" {self.burst}"
             )
+        interval_us = -(-self.period_s * _SECOND_US // self.tokens)
+        object.__setattr__(self, "emission_interval_us", interval_us)
+        object.__setattr__(self, "bucket", Bucket(interval_us, self.burst))
         if self.bucket.capacity_us > _LONGEST_FILL_US:
             raise ConfigurationError(
                 f"limits.{self.name}: at {self.tokens} per {self.period_s} s a burst of"
@@ -49,18 +56,9 @@ class Policy:
             )
 
     @property
-    def emission_interval_us(self) -> int:
-        """µs per token, rounded up, so that the rate is never above the configured one."""
-        return -(-self.period_s * _SECOND_US // self.tokens)
-
-    @property
     def window_s(self) -> int:
         """Seconds an empty bucket takes to fill (``w`` of RateLimit-Policy)."""
         return max(1, -(-self.burst * self.period_s // self.tokens))
-
-    @property
-    def bucket(self) -> Bucket:
-        return Bucket(self.emission_interval_us, self.burst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +74,44 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """``cost`` tokens of ``subject``'s bucket under ``policy``.
+    """``cost`` tokens of ``subject``'s bucket under ``policy``; raises CostAboveBurst.
 
-    A cost above the burst can never be paid, so it is a ValueError, never "retry later".
+    Made once for a policy and a principal and then used again: hash and key come for free.
     """
 
     policy: Policy
     subject: Subject
     cost: int = 1
+    #: The bucket's key in Redis.
+    key: str = field(init=False, repr=False, compare=False)
+    #: The cost as time.
+    price_us: int = field(init=False, repr=False, compare=False)
+    #: An arrival time further ahead than this leaves no room for the cost.
+    headroom_us: int = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.cost <= self.policy.burst:
-            raise ValueError(
-                f"cost {self.cost} under policy {self.policy.name}: must be 1 to its burst,"
-                f" {self.policy.burst}"
+        policy = self.policy
+        if not 1 <= self.cost <= policy.burst:
+            raise CostAboveBurst(
+                f"cost {self.cost} under policy {policy.name}: must be 1 to its burst,"
+                f" {policy.burst}"
             )
+        price_us = self.cost * policy.emission_interval_us
+        key = keys.bucket(policy.name, str(self.subject), shadow=policy.shadow)
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "price_us", price_us)
+        object.__setattr__(self, "headroom_us", policy.bucket.capacity_us - price_us)
+        object.__setattr__(self, "_hash", hash((policy, self.subject, self.cost)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+# Named tuples, not data classes: one of each is made for every request, at a quarter of the cost.
+
+
+class LimitState(NamedTuple):
     """One bucket after a decision.
 
     ``wait_ms`` is 0 if it had room, else the time until the asked cost fits; ``refill_ms`` the
@@ -107,14 +124,17 @@ class LimitState:
     refill_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """``degraded``: decided without Redis. ``decided_at_us``: server time, 0 when degraded."""
+class Decision(NamedTuple):
+    """``degraded``: decided without Redis. ``decided_at_us``: server time, 0 if it is not known.
+
+    ``local``: denied from what Redis last said; ``states`` then holds the known buckets alone.
+    """
 
     allowed: bool
     states: tuple[LimitState, ...]
     degraded: bool = False
     decided_at_us: int = 0
+    local: bool = False
 
     @property
     def violated(self) -> tuple[LimitState, ...]:

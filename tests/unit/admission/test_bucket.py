@@ -96,13 +96,15 @@ def test_the_told_wait_is_enough_and_a_microsecond_less_is_not(
     assert not bucket.take(taken.tat_us, now_us + wait_us - 1, cost).fits
 
 
-@given(POLICIES, st.integers(-(10**12), 10**12))
-def test_a_stored_time_from_another_life_reads_between_empty_and_full(
-    policy: Policy, offset_us: int
+@given(POLICIES, st.integers(-(10**12), 10**12), st.integers(1, 60))
+def test_a_stored_time_from_another_life_reads_as_empty_or_full_and_its_wait_is_true(
+    policy: Policy, offset_us: int, asked: int
 ) -> None:
-    bucket = policy.bucket
-    assert 0 <= bucket.remaining(START_US + offset_us, START_US) <= bucket.burst
-    assert 0 <= bucket.refill_us(START_US + offset_us, START_US) <= bucket.capacity_us
+    bucket, tat_us, cost = policy.bucket, START_US + offset_us, min(asked, policy.burst)
+    assert 0 <= bucket.remaining(tat_us, START_US) <= bucket.burst
+    wait_us = bucket.wait_us(tat_us, START_US, cost)
+    assert bucket.take(tat_us, START_US + wait_us, cost).fits
+    assert wait_us == 0 or not bucket.take(tat_us, START_US + wait_us - 1, cost).fits
 
 
 def test_a_full_bucket_gives_its_burst_and_not_one_more() -> None:
