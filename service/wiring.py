@@ -128,7 +128,7 @@ async def connect(
             database=database,
             breaker=breaker,
             limiter=limiter,
-            rules=Rules(rulebook_from(settings.limits)),
+            rules=Rules(rulebook_from(settings.limits, key_secret=settings.admin.key_secret)),
             catalog=catalog,
             gateway=gateway,
             repository=repository,

@@ -12,6 +12,8 @@ from service.admission.networks import Networks
 
 #: Rulings kept ready; more clients than this at once only cost the building of theirs again.
 MOST_RULINGS = 4096
+#: Counts all keys that are not known together; never the name of one that is.
+UNKNOWN_KEY = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

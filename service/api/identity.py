@@ -17,7 +17,7 @@ from aiohttp import hdrs
 from multidict import istr
 
 from service.admission.networks import Address, Networks, parse_address
-from service.admission.rulebook import Client
+from service.admission.rulebook import UNKNOWN_KEY, Client
 from service.api import forwarded
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from service.admission.rules import Rules
 
 API_KEY = istr("X-API-Key")
-#: Never the name of a key (service.admission.policies).
-UNKNOWN_KEY = "unknown"
 #: The smallest network one IPv6 customer is given: its 2^64 addresses are one client.
 IPV6_CLIENT_BITS = 64
 #: Clients kept ready, and the longest header for which it is worth the memory.

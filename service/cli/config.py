@@ -19,7 +19,7 @@ from service.settings import PREFIX, Rate, Settings, load
 def check(_arguments: argparse.Namespace) -> int:
     """Show every setting in effect, and which of them variables gave; faults end with code 2."""
     loaded = load()
-    rulebook_from(loaded.settings.limits)
+    rulebook_from(loaded.settings.limits, key_secret=loaded.settings.admin.key_secret)
     files = ", ".join(str(file) for file in loaded.files) or "none (defaults only)"
     show(f"# files: {files}")
     for section in Settings.model_fields:

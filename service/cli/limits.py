@@ -12,21 +12,20 @@ from service.settings import load
 def show(_arguments: argparse.Namespace) -> int:
     """The policies of this configuration; asks no server."""
     settings = load().settings
-    rates = {
-        name: getattr(settings.limits, name).rate for name in type(settings.limits).model_fields
-    }
+    given = {**settings.limits.route_classes, **settings.limits.further}
+    rulebook = rulebook_from(settings.limits, key_secret=settings.admin.key_secret)
     table(
         ("POLICY", "RATE", "BURST", "FULL AFTER", "ON OUTAGE", "SHADOW"),
         (
             (
                 name,
-                str(rates.get(name, f"{policy.tokens}/{policy.period_s} s")),
+                str(given[name].rate),
                 str(policy.burst),
                 f"{policy.window_s} s",
                 policy.on_outage,
                 "yes" if policy.shadow else "no",
             )
-            for name, policy in rulebook_from(settings.limits).policies.items()
+            for name, policy in rulebook.policies.items()
         ),
     )
     return 0

@@ -48,5 +48,5 @@ def _complete() -> Settings:
     ]
     if faults:
         raise ConfigurationError("\n".join(faults))
-    rulebook_from(settings.limits)
+    rulebook_from(settings.limits, key_secret=settings.admin.key_secret)
     return settings

@@ -12,6 +12,7 @@ import pytest
 
 from service.errors import ConfigurationError
 from service.settings import LimitSettings, Rate, Settings, load
+from service.settings.limits import RouteLimits
 
 ROOT = Path(__file__).parents[2]
 
@@ -238,11 +239,12 @@ def test_file_holds_every_setting_with_its_default() -> None:
 def test_limits_file_holds_every_policy_with_its_default() -> None:
     text = (ROOT / "config/limits.toml").read_text()
     given = uncommented(text)
-    assert set(given) == set(LimitSettings.model_fields)
-    for policy, field in LimitSettings.model_fields.items():
+    assert set(given) == set(RouteLimits.model_fields)
+    for policy, field in RouteLimits.model_fields.items():
         assert given[policy] == {
             "rate": str(field.default.rate),
             "burst": field.default.rate.tokens,
+            "cost": field.default.cost,
             "on_outage": field.default.on_outage,
             "shadow": field.default.shadow,
         }
@@ -256,6 +258,18 @@ def test_shipped_files_are_accepted_with_the_rare_lines_switched_on(tmp_path: Pa
         text = (ROOT / "config" / name).read_text()
         (tmp_path / name).write_text(re.sub(r"(?m)^#(?=[a-z_]+ = )", "", text))
     assert load(tmp_path / "tollgate.toml").settings.server.default_flow
+
+
+def test_examples_in_the_limits_file_are_accepted(tmp_path: Path) -> None:
+    own, examples = (ROOT / "config/limits.toml").read_text().split("# What follows is off")
+    switched_on = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", examples)
+    (tmp_path / "tollgate.toml").write_text("")
+    (tmp_path / "limits.toml").write_text(f"{own}#{switched_on}")
+    limits = load(tmp_path / "tollgate.toml").settings.limits
+    assert limits.further.keys() == {"whole_client", "payment_service"}
+    assert limits.keys["acme"].tier in limits.tiers
+    assert limits.allow.networks
+    assert limits.deny.networks
 
 
 def shown(default: Any) -> str:
@@ -275,7 +289,7 @@ def test_document_lists_every_variable_with_its_default() -> None:
     assert rows == expected | {"SERVER__WORKERS": "number of cores"}
     policies = dict(re.findall(r"(?m)^\| `([A-Z_]+)` \| `(\d+/minute)` \|", text))
     assert policies == {
-        name.upper(): str(field.default.rate) for name, field in LimitSettings.model_fields.items()
+        name.upper(): str(field.default.rate) for name, field in RouteLimits.model_fields.items()
     }
     fields = set(re.findall(r"`TOLLGATE_LIMITS__<POLICY>__([A-Z_]+)`", text))
     assert fields == {name.upper() for name in type(LimitSettings().flows).model_fields}

@@ -1,0 +1,137 @@
+"""The sections of the settings, all but the limits; each part of the service is handed its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings.sources import NoDecode
+
+Seconds = Annotated[float, Field(gt=0, le=86400 * 366, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """A list, or one comma-separated string (the form for a variable)."""
+    items = value.strip("[]").split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError("must be a list")
+    stripped = (str(item).strip().strip("\"'") for item in items)
+    return tuple(text for text in stripped if text)
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(text, strict=False)) for text in texts(value))
+
+
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(texts)]
+#: CIDRs, in their usual spelling.
+CIDRs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)]
+
+
+class ServerSettings(Section):
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=512)
+    role: Literal["web", "jobs", "all"] = "all"
+    internal_host: str = "127.0.0.1"
+    internal_port: Port = 8090
+    #: Networks whose forwarding header is believed; nobody's by default.
+    trusted_proxies: CIDRs = ()
+    #: The one header those proxies write; the other is never looked at.
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    request_timeout: Seconds = 30.0
+    body_limit_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    #: After SIGTERM: this long unready but still accepting, so that balancers notice.
+    drain_delay: float = Field(default=2.0, ge=0, le=300)
+    #: Then this long for requests and jobs in hand to finish.
+    shutdown_timeout: Seconds = 35.0
+    keepalive_timeout: Seconds = 75.0
+    #: Cancel a handler whose client has gone away (aiohttp's own default is not to).
+    handler_cancellation: bool = False
+    default_flow: str | None = None
+
+
+class RedisSettings(Section):
+    url: SecretStr | None = None
+    timeout: Seconds = 0.25
+    connect_timeout: Seconds = 0.5
+    max_connections: int = Field(default=16, ge=1, le=1000)
+
+
+class DatabaseSettings(Section):
+    url: SecretStr | None = None
+    pool_min: int = Field(default=10, ge=1, le=1000)
+    pool_max: int = Field(default=20, ge=1, le=1000)
+    query_timeout: Seconds = 60.0
+    acquire_timeout: Seconds = 2.0
+    connect_timeout: Seconds = 3.0
+
+
+class PaymentSettings(Section):
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+    api_key: SecretStr | None = None
+    network: Literal["Preprod", "Mainnet"] = "Preprod"
+    #: Seconds a purchaser has to pay, counted from start_job.
+    pay_within: Seconds = 1200.0
+    #: Seconds until the result must be on chain, counted from start_job.
+    submit_within: Seconds = 3600.0
+    attempts: int = Field(default=3, ge=1, le=10)
+    attempt_timeout: Seconds = 7.0
+    connect_timeout: Seconds = 2.0
+    #: All attempts of one call together.
+    call_timeout: Seconds = 24.0
+    #: Calls in flight at once per worker; beyond it a call is refused at once.
+    bulkhead: int = Field(default=20, ge=1, le=1000)
+    poll_interval: Seconds = 5.0
+    #: Waited past pay-by before the chain's silence counts as not paid.
+    pay_grace: Seconds = 300.0
+
+
+class BreakerSettings(Section):
+    failure_threshold: int = Field(default=3, ge=1, le=100)
+    recovery_seconds: Seconds = 30.0
+    #: A probe that has not reported after this long is given up.
+    probe_lease_seconds: Seconds = 9.0
+
+
+class CacheSettings(Section):
+    fresh_seconds: Seconds = 300.0
+    stale_seconds: Seconds = 86400.0
+    local_seconds: float = Field(default=5.0, ge=0, le=60)
+    local_entries: int = Field(default=2000, ge=1, le=1_000_000)
+    unknown_seconds: Seconds = 10.0
+
+
+class JobSettings(Section):
+    concurrency: int = Field(default=20, ge=1, le=10_000)
+    lease_seconds: Seconds = 30.0
+    poll_interval: Seconds = 1.0
+    #: Longest life of one run where no payment sets an earlier end.
+    run_timeout: Seconds = 3600.0
+    #: How long a purchaser has to answer a question, at most.
+    input_timeout: Seconds = 3600.0
+    #: An unanswered payment call is looked for this long before its job is given up.
+    intent_grace: Seconds = 120.0
+    idempotency_seconds: Seconds = 86400.0
+    #: How the result hash treats the result: JSON-escaped (SDK, marketplaces) or raw (spec text).
+    result_hash: Literal["escaped", "raw"] = "escaped"
+
+
+class AdminSettings(Section):
+    token: SecretStr | None = None
+    #: API keys are known by their hash under this; another secret makes all keys unknown.
+    key_secret: SecretStr | None = Field(default=None, min_length=16)
+
+
+class LoggingSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    #: Share of successful requests that get an access line; failures always do.
+    access_sample: float = Field(default=1.0, ge=0, le=1)
+    format: Literal["json", "console"] = "json"
