@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from service.admission.limiter import Limiter
-from service.admission.policies import rulebook_from
+from service.admission.published import PublishedLimits
 from service.admission.rules import Rules
 from service.breaker.breaker import Breaker
 from service.cache.cache import TieredCache
@@ -128,7 +128,9 @@ async def connect(
             database=database,
             breaker=breaker,
             limiter=limiter,
-            rules=Rules(rulebook_from(settings.limits, key_secret=settings.admin.key_secret)),
+            rules=Rules(
+                settings.limits, PublishedLimits(store), key_secret=settings.admin.key_secret
+            ),
             catalog=catalog,
             gateway=gateway,
             repository=repository,

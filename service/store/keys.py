@@ -27,6 +27,16 @@ def workers() -> str:
     return "rl:{workers}"
 
 
+def rules() -> str:
+    """The limits published for the whole fleet, one hash; lives until others are published."""
+    return "rl:{rules}"
+
+
+def rule_changes() -> str:
+    """Stream of what operators changed, the newest ones; lives for good."""
+    return "rl:{rules}:changes"
+
+
 def breaker(name: str) -> str:
     """A breaker's whole state, one hash; lives BREAKER_LIFE_MS after the last change."""
     return f"cb:{{{_tag(name)}}}"
