@@ -39,7 +39,7 @@ class KeyHash:
 
     def digest(self, key: str) -> bytes:
         hashed = self._empty.copy()
-        hashed.update(key.encode("utf-8", "surrogateescape"))
+        hashed.update(key.encode("utf-8", "surrogatepass"))
         return hashed.digest()
 
     def written(self, key: str) -> str:
@@ -63,6 +63,10 @@ class KeyRing:
         if self._hash is None or len(key) > LONGEST_KEY:
             return None
         return self._names.get(self._hash.digest(key))
+
+    def names(self) -> list[str]:
+        """Of all keys that are known."""
+        return sorted(self._names.values())
 
     def __bool__(self) -> bool:
         return bool(self._names)

@@ -28,6 +28,11 @@ class Networks:
             )
         self._prefixes = tuple((*kind, frozenset(values)) for kind, values in prefixes.items())
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """As CIDRs."""
+        return self._texts
+
     def __contains__(self, address: Address | str | None) -> bool:
         if not self._prefixes:
             return False

@@ -7,7 +7,7 @@ so both headers are read from the right, and nothing to the left can change what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -18,9 +18,18 @@ Scheme = Literal["x-forwarded-for", "forwarded"]
 #: No honest chain is longer; what stands further left is not looked at.
 MAX_HOPS = 16
 MAX_HEADER_BYTES = 4096
-_PAIR = r'[!#$%&\'*+.^_`|~0-9A-Za-z-]+=(?:"(?:[^"\\]|\\.)*"|[^\s",;]*)'
-_ELEMENT = re.compile(rf"{_PAIR}(?:[ \t]*;[ \t]*(?:{_PAIR})?)*")
-_NODE = re.compile(r'(?:^|;)[ \t]*for=("(?:[^"\\]|\\.)*"|[^\s",;]*)', re.IGNORECASE)
+#: Nor has an honest element more parameters, nor all of them together more marks.
+_MAX_PAIRS = 16
+_MAX_MARKS = 256
+# Possessive throughout: garbage is refused in one pass.
+_PAIR = re.compile(
+    r"""
+    [ \t;]*+ ([!#$%&'*+.^_`|~0-9A-Za-z-]++)
+    = ("(?:[^"\\]|\\.)*+"|[^\s",;]*+)
+    [ \t]*+ (?:;|\Z)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def hops(scheme: Scheme, lines: Sequence[str]) -> list[Address | None]:
@@ -30,64 +39,70 @@ def hops(scheme: Scheme, lines: Sequence[str]) -> list[Address | None]:
     """
     whole = ",".join(lines)
     tail = whole[-MAX_HEADER_BYTES:]
-    entries = list(islice(_entries(tail, quoted=scheme == "forwarded"), MAX_HOPS))
+    by_element = scheme == "forwarded"
+    entries = list(islice(_elements(tail) if by_element else _items(tail), MAX_HOPS + 1))
+    if len(entries) > MAX_HOPS or len(tail) < len(whole):
+        entries.pop()  # too far left, or cut in two by the limit
     found: list[Address | None] = []
-    for start, entry in entries:
-        if start == 0 and len(tail) < len(whole):
-            break  # cut in two by the limit
-        found.append(_READERS[scheme](entry.strip(" \t")))
+    for entry in entries:
+        found.append(_node_of_element(entry) if by_element else _node_of_item(entry))
         if found[-1] is None:
             break
     return found
 
 
-def _entries(text: str, *, quoted: bool) -> Iterator[tuple[int, str]]:
-    """The entries with their places, rightmost first; commas in quoted strings part nothing."""
+def _items(text: str) -> list[str]:
+    return text.rsplit(",", MAX_HOPS)[::-1]
+
+
+def _elements(text: str) -> Iterator[str]:
+    """Rightmost first; commas in quoted strings part nothing."""
     end = at = len(text)
     inside = False
-    while at > 0:
-        at -= 1
-        if text[at] == '"' and quoted:
-            inside = not inside if not (inside and _is_escaped(text, at)) else inside
-        elif text[at] == "," and not inside:
-            yield at + 1, text[at + 1 : end]
-            end = at
-    yield 0, text[:end]
+    for _ in range(_MAX_MARKS):
+        at = max(text.rfind('"', 0, at), text.rfind(",", 0, at))
+        if at < 0:
+            break
+        if text[at] == ",":
+            if not inside:
+                yield text[at + 1 : end]
+                end = at
+        elif not (inside and _is_escaped(text, at)):
+            inside = not inside
+    yield text[:end]
 
 
 def _is_escaped(text: str, at: int) -> bool:
     """Is the character at this place of a quoted string escaped by a backslash?"""
-    before = at
-    while before > 0 and text[before - 1] == "\\":
-        before -= 1
-    return (at - before) % 2 == 1
+    before = text[:at]
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
-def _node_of_list(entry: str) -> Address | None:
+def _node_of_item(item: str) -> Address | None:
     """An entry of X-Forwarded-For, quoted or not."""
-    return _address(entry.strip('"').strip())
+    return _address(item.strip().strip('"').strip())
 
 
 def _node_of_element(element: str) -> Address | None:
     """The ``for`` of an element of Forwarded (RFC 7239, 4); None unless there is exactly one."""
-    if not _ELEMENT.fullmatch(element):
+    element = element.strip(" \t;")
+    nodes: list[str] = []
+    at = 0
+    for _ in range(_MAX_PAIRS):
+        if at == len(element):
+            break
+        pair = _PAIR.match(element, at)
+        if pair is None:
+            return None
+        if pair[1].lower() == "for":
+            nodes.append(pair[2])
+        at = pair.end()
+    if at < len(element) or len(nodes) != 1:
         return None
-    # Emptied first, so that a "for=" inside somebody's quoted string is not taken for a parameter.
-    nodes = _NODE.findall(_without_other_strings(element))
-    if len(nodes) != 1:
-        return None
-    node: str = nodes[0]
+    node = nodes[0]
     if node.startswith('"'):
-        node = re.sub(r"\\(.)", r"\1", node[1:-1])
+        node = re.sub(r"(?s)\\(.)", r"\1", node[1:-1])
     return _address(node)
-
-
-def _without_other_strings(element: str) -> str:
-    return re.sub(
-        r'(?i)([^=;\s]+)=("(?:[^"\\]|\\.)*")',
-        lambda pair: pair[0] if pair[1].lower() == "for" else f"{pair[1]}=",
-        element,
-    )
 
 
 def _address(text: str) -> Address | None:
@@ -99,9 +114,3 @@ def _address(text: str) -> Address | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     return parse_address(text)
-
-
-_READERS: Mapping[Scheme, Callable[[str], Address | None]] = {
-    "x-forwarded-for": _node_of_list,
-    "forwarded": _node_of_element,
-}

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -27,9 +28,10 @@ def check(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show_section(path: str, section: BaseModel) -> None:
-    fields = {name: getattr(section, name) for name in type(section).model_fields}
-    plain = {name: value for name, value in fields.items() if not isinstance(value, BaseModel)}
+def _show_section(path: str, section: BaseModel | Mapping[str, Any]) -> None:
+    # A model gives its extra fields too: the further policies.
+    fields = dict(section.items() if isinstance(section, Mapping) else iter(section))
+    plain = {name: v for name, v in fields.items() if not isinstance(v, BaseModel | Mapping)}
     if plain:
         show("", f"[{path}]")
     for name, value in plain.items():
@@ -37,7 +39,7 @@ def _show_section(path: str, section: BaseModel) -> None:
         given = f"  # {variable}" if os.environ.get(variable) else ""
         show(f"{name} = {_shown(value)}{given}" if value is not None else f"#{name} is not set")
     for name, value in fields.items():
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel | Mapping):
             _show_section(f"{path}.{name}", value)
 
 

@@ -45,7 +45,8 @@ Tokens = Annotated[int, Field(ge=1, le=10**9)]
 #: As it stands in header fields and metrics.
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 #: As it stands in principals, logs and on command lines.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
 def _key_hash(text: object) -> object:

@@ -106,3 +106,22 @@ def test_a_header_cut_by_the_limit_does_not_yield_half_an_address() -> None:
 def test_nothing_a_client_writes_moves_its_identity(forged: str) -> None:
     seen = address("10.0.0.1", f"{forged},198.51.100.9,10.0.0.2".replace("\n", " "))
     assert seen == "198.51.100.9"
+
+
+def test_only_the_one_header_of_the_proxies_is_read() -> None:
+    both = CIMultiDict(
+        [("X-Forwarded-For", "198.51.100.1"), ("Forwarded", "for=198.51.100.2"), ("X-Real-IP", "3")]
+    )
+    by_list = ClientIdentity(PROXIES).of("10.0.0.1", both)
+    by_element = ClientIdentity(PROXIES, scheme="forwarded").of("10.0.0.1", both)
+    assert (by_list.address, by_element.address) == ("198.51.100.1", "198.51.100.2")
+    only_other = CIMultiDict([("X-Forwarded-For", "198.51.100.1")])
+    assert ClientIdentity(PROXIES, scheme="forwarded").of("10.0.0.1", only_other).address == (
+        "10.0.0.1"
+    )
+
+
+def test_forwarded_of_an_untrusted_peer_is_not_read() -> None:
+    identity = ClientIdentity(PROXIES, scheme="forwarded")
+    forged = CIMultiDict([("Forwarded", "for=198.51.100.2")])
+    assert identity.of("203.0.113.5", forged).address == "203.0.113.5"
