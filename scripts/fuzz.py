@@ -33,7 +33,7 @@ ASKING = "tailored-letter+free"
 JOBS = 3
 _LIFTED = {
     f"TOLLGATE_LIMITS__{policy.upper()}__{field}": value
-    for policy in LimitSettings.model_fields
+    for policy in LimitSettings().route_classes
     for field, value in (("RATE", "1000000/second"), ("BURST", "1000000"))
 }
 _CONFIG = """

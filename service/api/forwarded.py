@@ -20,7 +20,7 @@ MAX_HOPS = 16
 MAX_HEADER_BYTES = 4096
 #: Nor has an honest element more parameters, nor all of them together more marks.
 _MAX_PAIRS = 16
-_MAX_MARKS = 256
+_MAX_MARKS = 128
 # Possessive throughout: garbage is refused in one pass.
 _PAIR = re.compile(
     r"""

@@ -27,7 +27,7 @@ FLOWS = Path(__file__).parents[2] / "config" / "flows" / "demonstration.toml"
 IDENTIFIER = "a1b2c3d4e5f60718"
 TEXT = "Bees make honey. Bees live in hives. A hive has one queen. Rain falls in spring."
 #: Far from anything a test sends; tests of limits set their own.
-ROOMY = {name: {"rate": "100000/minute"} for name in LimitSettings.model_fields}
+ROOMY = {name: {"rate": "100000/minute"} for name in LimitSettings().route_classes}
 
 
 DOCUMENT = openapi.document(TABLE)

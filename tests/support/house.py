@@ -166,7 +166,7 @@ def house_settings(
     whole = load().settings
     return Settings.model_validate(
         {
-            name: type(section).model_validate({**dict(section), **changes.get(name, {})})
+            name: type(section).model_validate({**dict(iter(section)), **changes.get(name, {})})
             for name, section in whole
         }
     )
