@@ -22,6 +22,7 @@ from service.logs import configure_logging
 from service.settings import LoggingSettings
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+_PRINCIPAL = "an address, key:NAME, or fleet for what all clients share"
 
 
 class _Command(Protocol):
@@ -82,7 +83,23 @@ def _parser() -> argparse.ArgumentParser:
     _add(flows, "list", "flows:show", "list the flows on sale")
 
     limits = _group(commands, "limits", "the request limits")
-    _add(limits, "list", "limits:show", "list the policies in effect")
+    listing = _add(limits, "list", "limits:show", "list the policies in effect for the fleet")
+    listing.add_argument("--files", action="store_true", help="those of the files; ask no server")
+    peek = _add(limits, "peek", "buckets:peek", "show what is left in a client's buckets")
+    peek.add_argument("principal", nargs="?", metavar="PRINCIPAL", help=_PRINCIPAL)
+    peek.add_argument("--key", metavar="NAME", help="the client with this API key")
+    reset = _add(limits, "reset", "buckets:reset", "fill a client's buckets again")
+    reset.add_argument("principal", metavar="PRINCIPAL", help=_PRINCIPAL)
+    reset.add_argument("policy", nargs="?", metavar="POLICY", help="only this one's")
+    key = _add(limits, "key", "limits:key", "make an API key and the lines that let it in")
+    key.add_argument("name", metavar="NAME")
+    key.add_argument("--tier", metavar="TIER", help="a tier of limits.toml")
+    apply = _add(limits, "apply", "limits:apply", "let a file's limits hold for the whole fleet")
+    apply.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="default: limits.toml of the settings"
+    )
+    _add(limits, "revert", "limits:revert", "let every worker's own files hold again")
+    _add(limits, "history", "limits:history", "show who changed limits while they held")
 
     breaker = _group(commands, "breaker", "the circuit breaker of the payment service")
     _add(breaker, "show", "breaker:show", "show its state for the whole fleet")
