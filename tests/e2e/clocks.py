@@ -1,0 +1,39 @@
+"""Processes whose wall clock is wrong: with libfaketime where it is installed, else in Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+#: Debian's package libfaketime; LIBFAKETIME names another place.
+_LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+_SKEW = Path(__file__).with_name("skew")
+
+
+def skewed(seconds: int, *, path: Path) -> dict[str, str]:
+    """Environment of a Python program (PYTHONPATH: ``path``) that is this far ahead.
+
+    Fails where the clock of such a program is not off, so that no test passes by its absence.
+    """
+    named = os.environ.get("LIBFAKETIME")
+    library = Path(named) if named else next(iter(_LIBRARIES), None)
+    if library:
+        environment = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME": f"{seconds:+d}s",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "PYTHONPATH": str(path),
+        }
+    else:
+        environment = {"CLOCK_SKEW_S": str(seconds), "PYTHONPATH": f"{_SKEW}{os.pathsep}{path}"}
+    told = subprocess.run(
+        [sys.executable, "-c", "import time; print(time.time(), time.monotonic())"],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    off_s, monotonic_off_s = float(told[0]) - time.time(), float(told[1]) - time.monotonic()
+    assert abs(off_s - seconds) < 5, f"the clock is {off_s} s off, not {seconds}"
+    assert abs(monotonic_off_s) < 5
+    return environment
