@@ -18,11 +18,20 @@ UNKNOWN_KEY = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who is asking: the address, for people; the principal that is counted; its key's name."""
+    """Who is asking: the address, for people; the principal that is counted; its key's name.
+
+    ``origin`` is set where strangers to each other are counted as one principal.
+    """
 
     address: str
     principal: str
     key: str | None = None
+    origin: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose things these are (idempotency keys): never shared with a stranger."""
+        return self.origin or self.principal
 
 
 @dataclass(frozen=True, slots=True)

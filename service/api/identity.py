@@ -67,7 +67,9 @@ class ClientIdentity:
         if key is None:
             return client
         name = ring.name_of(key)
-        return Client(client.address, f"key:{name or UNKNOWN_KEY}", name)
+        if name is None:
+            return Client(client.address, f"key:{UNKNOWN_KEY}", origin=client.principal)
+        return Client(client.address, f"key:{name}", name)
 
     def _walk(self, peer: str | None, *lines: str) -> Client:
         address = parse_address(peer or "")

@@ -40,7 +40,7 @@ async def start_job(request: web.Request) -> web.StreamResponse:
         input_data=dict(sent.input_data),
         identifier_from_purchaser=sent.identifier_from_purchaser,
         idempotency_key=key,
-        principal=request[keys.RECORD].client.principal,
+        principal=request[keys.RECORD].client.owner,
     )
     started = await request.app[keys.JOBS].start(command)
     request[keys.RECORD].job = str(started.job.id)

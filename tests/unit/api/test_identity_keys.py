@@ -22,7 +22,8 @@ SECRET = "a-secret-of-the-fleet"
 KEY, OTHER = new_key(), new_key()
 PEER = "203.0.113.5"
 BY_ADDRESS = Client(PEER, f"ip:{PEER}")
-ACME, UNKNOWN = Client(PEER, "key:acme", "acme"), Client(PEER, "key:unknown")
+ACME = Client(PEER, "key:acme", "acme")
+UNKNOWN = Client(PEER, "key:unknown", origin=f"ip:{PEER}")
 
 
 class Held:
@@ -121,6 +122,15 @@ def test_a_key_counts_wherever_its_bearer_is_and_the_address_stays_known() -> No
         "10.0.0.1", CIMultiDict({"X-API-Key": KEY, "X-Forwarded-For": "198.51.100.9"})
     )
     assert seen == Client("198.51.100.9", "key:acme", "acme")
+
+
+def test_strangers_counted_as_one_do_not_own_each_others_things() -> None:
+    asking, shown = identity(), CIMultiDict({"X-API-Key": OTHER})
+    one, other = asking.of(PEER, shown), asking.of("203.0.113.6", shown)
+    assert one.principal == other.principal
+    assert one.owner != other.owner
+    assert asking.of(PEER, CIMultiDict()).owner == one.owner == f"ip:{PEER}"
+    assert client(("X-API-Key", KEY)).owner == "key:acme"
 
 
 def test_principals_of_keys_and_of_addresses_cannot_be_confused() -> None:
