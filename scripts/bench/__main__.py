@@ -30,6 +30,8 @@ _KEPT = {
     "TOLLGATE_LIMITS__HEALTH__RATE": "100/day",
     "TOLLGATE_LIMITS__HEALTH__BURST": "100",
     "TOLLGATE_SERVER__TRUSTED_PROXIES": "127.0.0.1/32",
+    # A million lines would fill the disk and say nothing about memory.
+    "TOLLGATE_LOGGING__ACCESS_SAMPLE": "0",
 }
 
 
@@ -139,6 +141,13 @@ class Bench:
                 met=size.bytes_each <= 130,
                 **asdict(size),
             )
+            several = Load(f"{many.url}/health", self._scale.seconds, principals=1_000)
+            use = redis_use(many, self._redis, self._own, several)
+            self._note(
+                "Redis commands per request, 64 connections of 1,000 clients in turn",
+                f"{use.commands_per_request:.3f} ({use.scripts_per_request:.3f} sent)",
+                **asdict(use),
+            )
             grown = growth(many, self._own, self._scale.clients)
             steps = ", ".join(f"{value / 1e6:.0f}" for value in grown.resident_bytes)
             self._note(
@@ -149,7 +158,9 @@ class Bench:
                 **asdict(grown),
             )
 
-    def _note(self, name: str, value: str, goal: str, *, met: bool, **figures: Any) -> None:
+    def _note(
+        self, name: str, value: str, goal: str = "", *, met: bool | None = None, **figures: Any
+    ) -> None:
         self.rows.append(Row(name, value, goal, met))
         self.record[name] = figures
 

@@ -88,7 +88,7 @@ def replicas(
     with ExitStack() as stack:
         started = []
         for number, url in enumerate(redis_urls):
-            clock = skewed(BEHIND_S, path=ROOT) if number % 2 else {}
+            clock = skewed(BEHIND_S, path=ROOT, sleeps=True) if number % 2 else {}
             environment = {**os.environ, **settings, **clock, "TOLLGATE_REDIS__URL": url}
             started.append(stack.enter_context(_replica(home / f"replica-{number}", environment)))
         eventually(lambda: all(replica.ready() for replica in started), within_s=60)
