@@ -19,6 +19,7 @@ import aiohttp
 from pydantic import ValidationError
 from yarl import URL
 
+from service import deadline
 from service.payments.documents import (
     Answer,
     Document,
@@ -197,7 +198,7 @@ class PaymentClient:
             model,
             timeout_s,
             data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            content_type="application/json",
         )
 
     async def _exchange(
@@ -207,11 +208,16 @@ class PaymentClient:
         path: str,
         model: type[T],
         timeout_s: float,
+        *,
+        content_type: str | None = None,
         **request: Any,
     ) -> T:
         if session is None:
             raise RuntimeError("the payment client is not open")
         connection = _Connection()
+        headers = deadline.outbound(timeout_s)
+        if content_type is not None:
+            headers["Content-Type"] = content_type
         timeout = aiohttp.ClientTimeout(
             total=timeout_s,
             connect=min(timeout_s, self._settings.connect_timeout),
@@ -221,6 +227,7 @@ class PaymentClient:
             async with session.request(
                 method,
                 self._base / path,
+                headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
                 trace_request_ctx=connection,

@@ -18,6 +18,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from service import deadline
 from service.errors import RunnerUnavailable
 from service.runners.answers import BODY_LIMIT_BYTES, BREACH, Running, breach, read_answer
 from service.runners.models import Failed, NeedsInput, RunnerSpec, RunOutcome, RunRequest
@@ -52,9 +53,11 @@ class HttpRunner:
 
     async def run(self, request: RunRequest) -> RunOutcome:
         left_s = (request.deadline - datetime.now(UTC)).total_seconds()
+        limit_s = max(0.0, min(left_s, self._spec.timeout_s))
         try:
-            async with asyncio.timeout(max(0.0, min(left_s, self._spec.timeout_s))):
-                return await self._run(request)
+            async with asyncio.timeout(limit_s):
+                with deadline.within(limit_s):
+                    return await self._run(request)
         except TimeoutError:
             return Failed("run-too-late", "The flow did not finish in its time.", False)
 
@@ -107,7 +110,12 @@ class HttpRunner:
             async with self._session.request(
                 method,
                 url,
-                headers={**self._headers, **headers, "Accept": "application/json"},
+                headers={
+                    **self._headers,
+                    **headers,
+                    **deadline.outbound(self._spec.request_timeout_s),
+                    "Accept": "application/json",
+                },
                 data=content,
                 timeout=limit,
                 allow_redirects=False,

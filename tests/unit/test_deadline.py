@@ -6,7 +6,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from service.deadline import CURRENT, Deadline, at_most, remaining_s
+from service.deadline import (
+    CURRENT,
+    HEADER,
+    Deadline,
+    at_most,
+    instead,
+    outbound,
+    remaining_s,
+    shortened,
+    within,
+)
 from service.errors import DeadlineExceeded
 
 
@@ -60,3 +70,52 @@ async def test_every_task_keeps_the_budget_of_its_own_request() -> None:
     assert short <= 20
     assert 100 < long <= 200
     assert remaining_s() is None
+
+
+def test_own_limit_within_a_budget_only_shortens() -> None:
+    with budget(20), within(100):
+        assert at_most(1000.0) <= 20
+    with budget(200), within(100):
+        assert 50 < at_most(1000.0) <= 100
+    with within(100):
+        assert 50 < at_most(1000.0) <= 100
+    assert remaining_s() is None
+
+
+def test_what_must_be_finished_has_time_of_its_own_and_gives_the_old_budget_back() -> None:
+    with budget(-5):
+        with instead(10):
+            assert 5 < at_most(1000.0) <= 10
+        with pytest.raises(DeadlineExceeded):
+            at_most(1000.0)
+
+
+def test_outbound_budget_is_what_is_left_in_milliseconds_and_at_least_one() -> None:
+    assert outbound(7.0) == {HEADER: "7000"}
+    with budget(5):
+        assert 4000 < int(outbound(7.0)[HEADER]) <= 5000
+    with budget(-5):
+        assert outbound(7.0) == {HEADER: "1"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, 30.0),
+        ("5000", 5.0),
+        (" 250 ", 0.25),
+        ("1", 0.001),
+        ("60000", 30.0),
+        ("999999999", 30.0),
+        ("0", 30.0),
+        ("", 30.0),
+        ("-5", 30.0),
+        ("1e3", 30.0),
+        ("5.5", 30.0),
+        ("1_000", 30.0),
+        ("٥٠٠٠", 30.0),
+        ("9" * 10, 30.0),
+    ],
+)
+def test_client_may_only_shorten_its_budget(asked: str | None, expected: float) -> None:
+    assert shortened(30.0, asked) == expected

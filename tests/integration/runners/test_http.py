@@ -47,6 +47,18 @@ async def test_start_tells_the_runner_everything_it_needs(runners: Runners) -> N
     assert datetime.fromisoformat(deadline) > datetime.now(UTC)
 
 
+async def test_every_call_tells_how_long_its_answer_is_waited_for(runners: Runners) -> None:
+    scripted = Scripted([RUNNING], [DONE])
+    await run(runners, scripted, request_timeout_s=30.0, timeout_s=20.0)
+    started_ms, polled_ms = (
+        int(headers["X-Request-Timeout-Ms"]) for _, _, headers, _ in scripted.seen
+    )
+    assert 10_000 < polled_ms <= started_ms <= 20_000
+    scripted = Scripted([DONE])
+    await run(runners, scripted, request_timeout_s=5.0, timeout_s=20.0)
+    assert scripted.seen[0][2]["X-Request-Timeout-Ms"] == "5000"
+
+
 async def test_no_secret_no_authorization(runners: Runners) -> None:
     scripted = Scripted([DONE])
     await run(runners, scripted)
