@@ -61,7 +61,9 @@ class PublishedLimits:
         version, document, author = found
         if version is None:
             return None
-        return Published(_version(version), document or b"", (author or b"").decode())
+        return Published(
+            _version(version), document or b"", (author or b"").decode(errors="replace")
+        )
 
     async def publish(self, document: str, *, author: str) -> int:
         """Let ``document`` hold for the whole fleet; an empty one gives way to the files.
@@ -110,6 +112,6 @@ def _version(text: bytes | None) -> int:
 def _change(entry: bytes, fields: dict[bytes, bytes]) -> Change:
     at_ms = int(entry.partition(b"-")[0])
     author, kind, detail = (
-        fields.get(name, b"").decode() for name in (b"author", b"change", b"detail")
+        fields.get(name, b"").decode(errors="replace") for name in (b"author", b"change", b"detail")
     )
     return Change(datetime.fromtimestamp(at_ms / 1000, UTC), author, kind, detail)

@@ -214,6 +214,27 @@ async def test_garbage_in_place_of_the_version_does_not_end_the_watch(
     await until(lambda: flows_burst(rules) == 7)
 
 
+async def test_a_look_that_fails_for_a_reason_nobody_thought_of_does_not_end_the_watch(
+    open_rules: OpenRules, published: PublishedLimits, store: Store
+) -> None:
+    class Stumbling(PublishedLimits):
+        looks = 0
+
+        async def version(self) -> int:
+            self.looks += 1
+            if self.looks == 2:
+                raise RecursionError
+            return await super().version()
+
+    rules = Rules(LimitSettings(), Stumbling(store))
+    await rules.start()
+    try:
+        await published.publish(document(flows={"rate": "7/minute"}), author="ann")
+        await until(lambda: flows_burst(rules) == 7)
+    finally:
+        await rules.stop()
+
+
 async def test_changes_tell_who_did_what(published: PublishedLimits) -> None:
     version = await published.publish(document(), author="ann@desk")
     await published.note("reset", "key:acme flows", author="bob@desk")

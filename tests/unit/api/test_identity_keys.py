@@ -139,6 +139,14 @@ def test_principals_of_keys_and_of_addresses_cannot_be_confused() -> None:
         assert identity().of(peer, CIMultiDict()).principal == "peer:unknown"
 
 
+def test_long_headers_are_not_kept() -> None:
+    asking = identity(trusted_proxies=["10.0.0.0/8"])
+    for i in range(3):
+        asking.of("10.0.0.1", CIMultiDict({"X-Forwarded-For": f"{'g' * 300}{i}, 198.51.100.1"}))
+        asking.of("10.0.0.1", CIMultiDict({"X-Forwarded-For": "198.51.100.1"}))
+    assert asking._of_chain.cache_info().currsize == 1
+
+
 def test_minting_keys_headers_and_addresses_takes_no_more_memory_than_the_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
