@@ -15,6 +15,10 @@ _SECOND_US = 1_000_000
 _LONGEST_FILL_US = 366 * 86_400 * _SECOND_US
 
 OnOutage = Literal["local-share", "closed", "open"]
+#: Who decides: the whole fleet through Redis; this worker while Redis is away; then, until the
+#: outage is settled, both.
+Mode = Literal["fleet", "settling", "away"]
+SEVERITY: tuple[Mode, ...] = ("fleet", "settling", "away")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,22 @@ class Charge:
         object.__setattr__(self, "headroom_us", policy.bucket.capacity_us - price_us)
         object.__setattr__(self, "_hash", hash((policy, self.subject, self.cost)))
 
+    @property
+    def terms(self) -> tuple[int, int, int]:
+        """Price, capacity and whether on trial, as take.lua wants them."""
+        return self.price_us, self.policy.bucket.capacity_us, int(self.policy.shadow)
+
     def __hash__(self) -> int:
         return self._hash
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterStatus:
+    """For operators. ``workers``: live ones in the fleet; ``known_buckets``: for local denials."""
+
+    mode: Mode
+    workers: int
+    known_buckets: int
 
 
 # Named tuples, not data classes: one of each is made for every request, at a quarter of the cost.

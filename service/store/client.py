@@ -23,6 +23,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from service.deadline import at_most
 from service.errors import ConfigurationError, DeadlineExceeded, StoreUnavailable
 from service.store.guard import Guard
+from service.store.line import Line
 from service.store.scripts import Script
 
 if TYPE_CHECKING:
@@ -46,9 +47,38 @@ class Store:
         self._address = _address(url)
         # A connection may have to be made before the command is sent.
         self._limit_s = settings.timeout + settings.connect_timeout
+        self._timeout_s = settings.timeout
         self._guard = Guard()
         self._client = redis.asyncio.Redis.from_pool(_pool(settings, url))
         self._away = False
+        self._lines: list[Line] = []
+
+    @property
+    def clustered(self) -> bool:
+        """Are the keys spread over several nodes?"""
+        return False
+
+    def node_of(self, _key: str) -> str:
+        """The name of the node that holds this key, as far as is known."""
+        return self._address
+
+    def nodes(self) -> tuple[str, ...]:
+        """Every node that holds keys, by name."""
+        return (self._address,)
+
+    def line(self, _node: str) -> Line:
+        """A connection of the caller's own for packed commands; closed with the store."""
+        pool = self._client.connection_pool
+        # The line has one time-out for all it sends together.
+        options = {**pool.connection_kwargs, "socket_timeout": None}
+        line = Line(
+            lambda: pool.connection_class(**options),
+            limit_s=self._timeout_s,
+            connect_limit_s=self._limit_s,
+            note=self._note_line,
+        )
+        self._lines.append(line)
+        return line
 
     @property
     def client(self) -> redis.asyncio.Redis:
@@ -68,6 +98,8 @@ class Store:
             log.warning("store_waiting", address=self._address)
 
     async def close(self) -> None:
+        for line in self._lines:
+            await line.close()
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
@@ -116,6 +148,11 @@ class Store:
             raise StoreUnavailable from error
         except (RedisError, OSError) as error:
             raise StoreUnavailable from error
+
+    def _note_line(self, failure: BaseException | None) -> None:
+        if failure is None:
+            self._guard.clear()
+        self._note(away=failure is not None, cause=failure)
 
     def _note(self, *, away: bool, cause: BaseException | None) -> None:
         if away == self._away:

@@ -55,5 +55,9 @@ class Guard:
             if looks:
                 self._looking = False
 
+    def clear(self) -> None:
+        """The store has answered somebody else."""
+        self._failures = 0
+
     def __repr__(self) -> str:
         return f"<Guard {'resting' if self.resting else 'watching'} failures={self._failures}>"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
+from service.store.line import pack
+
 if TYPE_CHECKING:
     from service.store.client import Store
 
@@ -30,11 +32,23 @@ class Script:
     def name(self) -> str:
         return self._name
 
+    @property
+    def sha(self) -> str:
+        return self._sha
+
     async def __call__(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
         """The script's reply as redis-py decodes it (integers, bytes, lists)."""
         if self._keys is not None and len(keys) != self._keys:
             raise ValueError(f"{self._name}.lua takes {self._keys} keys, not {len(keys)}")
         return await self._store.run(lambda: self._send(keys, args))
+
+    def packed(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> bytes:
+        """The call as bytes for a line, where NOSCRIPT is the caller's to answer."""
+        return pack("EVALSHA", self._sha, len(keys), *keys, *args)
+
+    def packed_load(self) -> bytes:
+        """The command that makes ``packed`` known to a server."""
+        return pack("SCRIPT", "LOAD", self._source)
 
     async def _send(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
         client = self._store.client

@@ -8,10 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.devservers import EmbeddedValkey
 from service.admission.limiter import Limiter
 from service.admission.models import Charge, Decision, Policy, Subject
-from service.errors import StoreUnavailable
 from service.store import keys
 from service.store.client import Store
 
@@ -95,13 +93,13 @@ async def test_script_flush_is_no_incident(limiter: Limiter, store: Store) -> No
     assert (decision.degraded, decision.states[0].remaining) == (False, 2)
 
 
-async def test_a_lowered_burst_reads_as_empty_not_as_error(limiter: Limiter) -> None:
+async def test_a_lowered_burst_reads_as_empty_and_tells_the_true_wait(limiter: Limiter) -> None:
     for _ in range(4):
         await take(limiter, SLOW)
     lowered = await take(limiter, replace(SLOW, burst=1))
     assert not lowered.allowed
     assert lowered.states[0].remaining == 0
-    assert lowered.retry_after_s <= 86_400 / 4
+    assert 86_400 - 60 < lowered.retry_after_s <= 86_400
 
 
 async def test_bucket_disappears_when_it_is_full_again(limiter: Limiter, store: Store) -> None:
@@ -114,48 +112,6 @@ async def test_bucket_disappears_when_it_is_full_again(limiter: Limiter, store: 
             break
         await asyncio.sleep(0.01)
     assert not await store.client.exists(key)
-
-
-async def test_without_redis_each_worker_grants_its_share_then_the_fleet_decides_again(
-    open_store: OpenStore, private_valkey: Callable[[], EmbeddedValkey]
-) -> None:
-    server = private_valkey()
-    limiter = Limiter(await open_store(server.url, timeout=2.0), workers_hint=4)
-    policy = Policy("fast", tokens=400, period_s=1, burst=400)
-    assert not (await take(limiter, policy)).degraded
-    assert repr(limiter) == "<Limiter fleet workers=4>"
-
-    server.kill()
-    first = await take(limiter, policy)
-    assert (first.degraded, first.allowed) == (True, False)  # the share begins empty
-    assert first.retry_after_s == 1
-    assert repr(limiter) == "<Limiter local-share workers=4>"
-    await asyncio.sleep(0.05)
-    assert (await take(limiter, policy)).allowed
-
-    with pytest.raises(StoreUnavailable, match="closed"):
-        await take(limiter, replace(policy, name="closed", on_outage="closed"))
-    assert (await take(limiter, replace(policy, name="open", on_outage="open"))).allowed
-
-    server.restart()
-    for _ in range(100):
-        if not (await take(limiter, policy)).degraded:
-            break
-        await asyncio.sleep(0.1)
-    assert repr(limiter) == "<Limiter fleet workers=4>"
-
-
-async def test_fleet_without_redis_admits_no_more_than_the_rate(open_store: OpenStore) -> None:
-    away = await open_store("redis://127.0.0.1:1/0")  # nothing listens there
-    fleet = [Limiter(away, workers_hint=3) for _ in range(3)]
-    policy = Policy("shared", tokens=60, period_s=1, burst=60)
-    loop = asyncio.get_running_loop()
-    begun_s, admitted = loop.time(), 0
-    while loop.time() - begun_s < 1:
-        for limiter in fleet:
-            admitted += (await take(limiter, policy)).allowed
-        await asyncio.sleep(0.002)
-    assert 0 < admitted <= 60 * (loop.time() - begun_s)
 
 
 async def test_workers_find_each_other_and_leave(open_store: OpenStore, redis_url: str) -> None:
@@ -175,7 +131,7 @@ async def test_workers_find_each_other_and_leave(open_store: OpenStore, redis_ur
 
 async def test_a_killed_worker_is_counted_no_longer_than_its_life(store: Store) -> None:
     beat = store.script("service.admission", "heartbeat", keys=1)
-    await beat([keys.workers()], ["killed", 50])
-    assert await beat([keys.workers()], ["alive", 60_000]) == 2
+    await beat([keys.workers()], [0, "killed", 50])
+    assert await beat([keys.workers()], [0, "alive", 60_000]) == 2
     await asyncio.sleep(0.06)
-    assert await beat([keys.workers()], ["alive", 60_000]) == 1
+    assert await beat([keys.workers()], [0, "alive", 60_000]) == 1

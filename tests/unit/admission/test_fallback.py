@@ -30,6 +30,12 @@ def clock() -> Clock:
     return Clock()
 
 
+def begun(workers: int, clock: Clock) -> LocalShare:
+    share = LocalShare(clock_us=clock)
+    share.begin(workers=workers)
+    return share
+
+
 def charge(policy: Policy = TEN, value: str = "a", cost: int = 1) -> Charge:
     return Charge(policy, Subject("client", value), cost)
 
@@ -43,7 +49,7 @@ def drain(share: LocalShare, *charges: Charge) -> int:
 
 
 def test_an_outage_begins_with_empty_buckets_and_fills_them_by_the_share(clock: Clock) -> None:
-    share = LocalShare(workers=2, clock_us=clock)
+    share = begun(2, clock)
     assert drain(share) == 0
     clock.now_us += SECOND_US // 2
     assert drain(share) == 2  # half a second of ten a second, between two
@@ -53,24 +59,25 @@ def test_an_outage_begins_with_empty_buckets_and_fills_them_by_the_share(clock: 
 
 
 def test_a_bucket_first_asked_late_has_filled_since_the_outage_began(clock: Clock) -> None:
-    share = LocalShare(workers=2, clock_us=clock)
+    share = begun(2, clock)
     drain(share)
     clock.now_us += SECOND_US
     assert drain(share, charge(value="b")) == 5
 
 
-def test_reset_makes_the_next_outage_begin_empty(clock: Clock) -> None:
-    share = LocalShare(workers=1, clock_us=clock)
+def test_the_next_outage_begins_empty(clock: Clock) -> None:
+    share = begun(1, clock)
     drain(share)
     clock.now_us += 10 * SECOND_US
-    share.reset()
+    share.end()
     assert not share.active
+    share.begin(workers=1)
     assert drain(share) == 0
 
 
 def test_denied_request_leaves_other_limits_untouched(clock: Clock) -> None:
     slow = replace(TEN, name="slow", period_s=1000)
-    share = LocalShare(workers=1, clock_us=clock)
+    share = begun(1, clock)
     drain(share)
     clock.now_us += SECOND_US
     assert not share.take([charge(), charge(slow)]).allowed
@@ -78,7 +85,7 @@ def test_denied_request_leaves_other_limits_untouched(clock: Clock) -> None:
 
 
 def test_the_told_state_is_that_of_the_share(clock: Clock) -> None:
-    share = LocalShare(workers=2, clock_us=clock)
+    share = begun(2, clock)
     denied = share.take([charge()])
     (state,) = denied.violated
     assert (denied.degraded, state.remaining, state.wait_ms, state.refill_ms) == (
@@ -89,7 +96,7 @@ def test_the_told_state_is_that_of_the_share(clock: Clock) -> None:
 
 
 def test_what_another_limit_denied_is_told_as_still_there(clock: Clock) -> None:
-    share = LocalShare(workers=1, clock_us=clock)
+    share = begun(1, clock)
     drain(share)
     clock.now_us += SECOND_US
     slow = replace(TEN, name="slow", period_s=1000)
@@ -98,7 +105,7 @@ def test_what_another_limit_denied_is_told_as_still_there(clock: Clock) -> None:
 
 
 def test_closed_refuses_and_open_admits_without_counting(clock: Clock) -> None:
-    share = LocalShare(workers=1, clock_us=clock)
+    share = begun(1, clock)
     with pytest.raises(StoreUnavailable) as caught:
         share.take([charge(replace(TEN, on_outage="closed"))])
     assert caught.value.retry_after_s == 1.0
@@ -107,25 +114,78 @@ def test_closed_refuses_and_open_admits_without_counting(clock: Clock) -> None:
 
 
 def test_shadow_policies_never_deny_and_never_close(clock: Clock) -> None:
-    share = LocalShare(workers=1, clock_us=clock)
+    share = begun(1, clock)
     for mode in ("local-share", "closed"):
         decision = share.take([charge(replace(TEN, shadow=True, on_outage=mode))])
         assert decision.allowed
         assert len(decision.would_deny) == 1
 
 
-def test_memory_is_bounded_and_forgetting_gives_nothing_away(
+def test_an_outage_begins_when_the_first_lost_batch_went_out(clock: Clock) -> None:
+    share = LocalShare(clock_us=clock)
+    share.begin(workers=2, since_us=clock.now_us - SECOND_US // 2)
+    assert drain(share) == 2
+
+
+def test_memory_is_bounded_and_no_debt_is_forgotten(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fallback, "MOST_BUCKETS", 3)
-    share = LocalShare(workers=1, clock_us=clock)
-    drain(share)
+    share = begun(1, clock)
     clock.now_us += SECOND_US
-    assert drain(share, charge(value="first")) == 10
-    for number in range(5):
-        share.take([charge(value=f"minted-{number}")])
+    for value in ("first", "second", "third"):
+        assert drain(share, charge(value=value)) == 10
+    assert drain(share, charge(value="minted")) == 0  # rather than lose a debt
+    # When the oldest bucket would be full again in any case, its place is free.
+    clock.now_us += SECOND_US
+    assert drain(share, charge(value="minted")) == 10
     assert repr(share) == "<LocalShare 1/1 active buckets=3>"
-    assert drain(share, charge(value="first")) == 0
+
+
+def test_what_was_admitted_is_owed_until_it_is_settled(clock: Clock) -> None:
+    share = begun(2, clock)
+    clock.now_us += SECOND_US
+    assert drain(share) == 5
+    (debt,) = share.owing()
+    assert (debt.key, debt.owed_us) == (charge().key, 5 * SECOND_US // 10)
+    clock.now_us += SECOND_US // 5
+    assert drain(share) == 1
+    share.settled(debt)
+    (rest,) = share.owing()
+    assert rest.owed_us == SECOND_US // 10
+    share.settled(rest)
+    assert not list(share.owing())
+
+
+def test_what_would_have_returned_by_now_is_not_owed(clock: Clock) -> None:
+    share = begun(2, clock)
+    clock.now_us += SECOND_US
+    drain(share)
+    clock.now_us += SECOND_US - 1
+    assert list(share.owing())
+    clock.now_us += 1
+    assert not list(share.owing())
+
+
+def test_with_redis_back_the_share_still_limits_but_owes_nothing(clock: Clock) -> None:
+    share = begun(1, clock)
+    clock.now_us += SECOND_US
+    closed = charge(replace(TEN, name="closed", on_outage="closed"))
+    admitted = 0
+    while share.take([charge(), closed], redis_back=True).allowed:
+        admitted += 1
+    assert admitted == 10
+    assert not list(share.owing())
+
+
+def test_a_lost_batch_denies_what_a_share_would_decide_and_asks_to_come_back() -> None:
+    free, closed = replace(TEN, on_outage="open"), replace(TEN, on_outage="closed")
+    denied = fallback.unanswered([charge()])
+    assert (denied.allowed, denied.degraded, denied.retry_after_s) == (False, True, 1)
+    assert fallback.unanswered([charge(free)]).allowed
+    assert fallback.unanswered([charge(replace(TEN, shadow=True))]).allowed
+    with pytest.raises(StoreUnavailable):
+        fallback.unanswered([charge(closed)])
 
 
 @given(
@@ -138,7 +198,7 @@ def test_the_fleet_admits_at_most_the_rate_over_the_outage(
 ) -> None:
     clock = Clock()
     policy = replace(TEN, burst=burst)
-    fleet = [LocalShare(workers=workers, clock_us=clock) for _ in range(workers)]
+    fleet = [begun(workers, clock) for _ in range(workers)]
     begun_us, admitted = clock.now_us, 0
     for share in fleet:
         share.take([charge(policy)])

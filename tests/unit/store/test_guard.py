@@ -90,3 +90,11 @@ def test_a_health_check_asks_during_the_rest_and_ends_it(guard: Guard) -> None:
     with guard.attempt(always=True):
         pass
     assert not guard.resting
+
+
+def test_an_answer_to_somebody_else_ends_the_rest(guard: Guard) -> None:
+    fail(guard, FAILURES_BEFORE_REST)
+    guard.clear()
+    with guard.attempt():
+        pass
+    assert not guard.resting

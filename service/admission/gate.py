@@ -1,0 +1,226 @@
+"""The gate in front of one Redis node: who arrives while a call is on its way goes with the next.
+
+There is no timer. An idle gate sends at once; a busy one collects, so a batch is as large as load
+times round trip makes it. Like requests (the same charges) become one call that asks for several;
+different calls share a round trip, and each is decided by itself. Measured at 64 requests at once:
+about 4 µs of CPU a request where they are alike, 9 µs where all differ, 50 µs and more if each
+called Redis alone.
+
+Guarantees. A call is sent once; only what provably did not run (NOSCRIPT, a refusal to tell the
+time, a redirect in a cluster) is sent again. A lost batch, and the deadline is the batch's, leaves
+its requests unanswered (None), whose judge is ``on_outage``. A request cancelled while it waits is
+not charged; cancelled later, its token goes to the next of its kind, or is spent. Whatever happens
+to one request, the batch goes on. First come, first served, but for those who ride along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+from redis.exceptions import AskError, NoScriptError, TryAgainError
+
+from service.admission.call import Call
+from service.admission.clock import ScriptClock
+from service.admission.denials import Denials
+from service.admission.models import Decision
+from service.errors import StoreUnavailable
+from service.store.guard import Guard
+
+if TYPE_CHECKING:
+    from service.store.line import Line
+    from service.store.scripts import Script
+
+log = structlog.get_logger()
+
+#: What one lost batch may cost, and how long one may keep Redis (64 calls: about 0.4 ms).
+MOST_REQUESTS = 256
+MOST_CALLS = 64
+#: With a longer round trip a second batch goes out before the first is back.
+LONG_ROUND_TRIP_S = 0.001
+#: MOVED is an AskError to redis-py.
+_REDIRECTS = (AskError, TryAgainError)
+
+_Waiting = asyncio.Future["Decision | None"]
+
+
+class LimiterObserver(Protocol):
+    """Told what the limiter does; synchronous and cheap."""
+
+    def round_trip(self, seconds: float, size: int) -> None: ...
+    def local_denial(self) -> None: ...
+    def indeterminate(self, n: int) -> None: ...
+    def mode(self, degraded: bool) -> None: ...
+
+
+class Gate:
+    """``ask`` for a decision; ``failed`` is told when Redis is given up, and since when (µs)."""
+
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        script: Script,
+        clock: ScriptClock,
+        denials: Denials,
+        *,
+        failed: Callable[[int], None],
+        redirect: Callable[[Call, int], Awaitable[Any]] | None = None,
+        observer: LimiterObserver | None = None,
+    ) -> None:
+        self._idle_lines = list(lines)
+        self._load = script.packed_load()
+        self._clock = clock
+        self._denials = denials
+        self._failed = failed
+        self._redirect = redirect
+        self._observer = observer
+        self._guard = Guard()
+        self._failing_since_us: int | None = None
+        self._waiting: dict[Call, list[_Waiting]] = {}
+        self._in_flight = 0
+        self._senders: set[asyncio.Task[None]] = set()
+        self._round_trip_s = 0.0
+
+    def ask(self, call: Call) -> _Waiting:
+        """The decision to come; None in its place: there was no answer."""
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting = loop.create_future()
+        alike = self._waiting.get(call)
+        if alike is not None:
+            alike.append(waiting)
+            return waiting
+        self._waiting[call] = [waiting]
+        if not self._in_flight or (self._idle_lines and self._round_trip_s > LONG_ROUND_TRIP_S):
+            self._in_flight += 1
+            # An empty context: the batch belongs to no request, nor does its deadline.
+            sender = loop.create_task(self._send(self._idle_lines.pop()), context=Context())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+        return waiting
+
+    async def close(self) -> None:
+        """Let what is on its way arrive."""
+        await asyncio.gather(*self._senders, return_exceptions=True)
+
+    async def exchange(
+        self, line: Line, commands: Sequence[bytes], *, always: bool = False
+    ) -> list[Any]:
+        """Replies in order; None for each that was lost, or not sent because Redis rests."""
+        begun_s = time.monotonic()
+        replies: list[Any] = [None] * len(commands)
+        try:
+            with self._guard.attempt(always=always):
+                replies = await line.exchange(commands)
+                _all_answered(replies)
+        except StoreUnavailable:
+            self._failing_since_us = self._failing_since_us or int(begun_s * 1_000_000)
+            if self._guard.resting:
+                self._failed(self._failing_since_us)
+            return replies
+        self._failing_since_us = None
+        taken_s = time.monotonic() - begun_s
+        # The least of late: a busy loop of our own must not pass for a long way.
+        self._round_trip_s = min(taken_s, self._round_trip_s * 1.02 or taken_s)
+        return replies
+
+    async def _send(self, line: Line) -> None:
+        try:
+            while self._waiting:
+                batch = self._next_batch()
+                try:
+                    await self._decide(line, batch)
+                except Exception:
+                    log.exception("limiter_batch_failed")
+                finally:
+                    unanswered = sum(_resolve(alike, ()) for alike in batch.values())
+                    if unanswered and self._observer is not None:
+                        self._observer.indeterminate(unanswered)
+        finally:
+            self._in_flight -= 1
+            self._idle_lines.append(line)
+
+    def _next_batch(self) -> dict[Call, list[_Waiting]]:
+        """The calls that have waited longest; nobody cancelled is asked for."""
+        batch: dict[Call, list[_Waiting]] = {}
+        free = MOST_REQUESTS
+        for call in list(islice(self._waiting, MOST_CALLS)):
+            if not free:
+                break
+            alike = [waiting for waiting in self._waiting.pop(call) if not waiting.done()]
+            if len(alike) > free:
+                # To the end of the queue: a crowd on one bucket must not keep the others waiting.
+                self._waiting[call] = alike[free:]
+                del alike[free:]
+            if alike:
+                batch[call] = alike
+                free -= len(alike)
+        return batch
+
+    async def _decide(self, line: Line, batch: dict[Call, list[_Waiting]]) -> None:
+        left = batch
+        load: list[bytes] = []
+        for _ in range(3):  # as it is; with the script, if unknown; with the time, if refused
+            if not left:
+                return
+            asked = {call: len(alike) for call, alike in left.items()}
+            sent_us = time.monotonic_ns() // 1000
+            replies = await self._replies(line, asked, load)
+            received_us = time.monotonic_ns() // 1000
+            batch, left, load = left, {}, []
+            for (call, alike), reply in zip(batch.items(), replies, strict=True):
+                if isinstance(reply, list):
+                    for key, ahead_us in call.arrivals(reply):
+                        self._denials.hear(key, ahead_us, sent_us, received_us)
+                    _resolve(alike, call.decisions(reply, asked[call]))
+                elif isinstance(reply, NoScriptError):
+                    left[call], load = alike, [self._load]
+                elif self._clock.refused(reply):
+                    left[call] = alike
+                elif reply is not None:
+                    log.error("limiter_refused", reply=str(reply)[:200])
+
+    async def _replies(self, line: Line, asked: dict[Call, int], load: list[bytes]) -> list[Any]:
+        begun_s = time.monotonic()
+        now_us = await self._clock.now_us(partial(self.exchange, line))
+        if now_us is None:
+            return [None] * len(asked)
+        commands = load + [call.command(number, now_us) for call, number in asked.items()]
+        replies = (await self.exchange(line, commands))[len(load) :]
+        if self._redirect is not None:
+            for place, (call, number) in enumerate(asked.items()):
+                if isinstance(replies[place], _REDIRECTS):
+                    replies[place] = await self._redirect(call, number)
+        if self._observer is not None and replies[-1] is not None:
+            self._observer.round_trip(time.monotonic() - begun_s, sum(asked.values()))
+        return replies
+
+    def __repr__(self) -> str:
+        waiting = sum(map(len, self._waiting.values()))
+        return f"<Gate waiting={waiting} in_flight={self._in_flight}>"
+
+
+def _all_answered(replies: Sequence[Any]) -> None:
+    if replies[-1] is None:
+        raise StoreUnavailable
+
+
+def _resolve(alike: Sequence[_Waiting], decisions: Sequence[Decision]) -> int:
+    """The first decision to the first still waiting; None to those for whom there is none."""
+    unanswered = 0
+    number = 0
+    for waiting in alike:
+        if waiting.done():
+            continue
+        if number < len(decisions):
+            waiting.set_result(decisions[number])
+            number += 1
+        else:
+            waiting.set_result(None)
+            unanswered += 1
+    return unanswered

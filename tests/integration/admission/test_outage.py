@@ -1,0 +1,221 @@
+"""Redis lost and found again: what is answered meanwhile, and that nobody gets a second burst."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+
+from scripts.devservers import EmbeddedValkey
+from service.admission import settlement
+from service.admission.limiter import Limiter
+from service.admission.models import Charge, Decision, Policy, Subject
+from service.errors import StoreUnavailable
+from service.store import keys
+from service.store.client import Store
+
+OpenStore = Callable[..., Awaitable[Store]]
+MakeValkey = Callable[[], EmbeddedValkey]
+Fleet = Callable[[str, int], Awaitable[list[Limiter]]]
+FAST = Policy("fast", tokens=400, period_s=1, burst=400)
+CLIENT = Subject("client", "ip:10.0.0.1")
+
+
+@pytest.fixture
+async def fleet(open_store: OpenStore) -> AsyncIterator[Fleet]:
+    """Workers of one fleet that know of each other, in one process."""
+    async with AsyncExitStack() as stack:
+
+        async def make(url: str, size: int) -> list[Limiter]:
+            made = []
+            for _ in range(size):
+                store = await open_store(url, timeout=0.3)
+                made.append(Limiter(store, workers_hint=size))
+                stack.push_async_callback(made[-1].stop)
+                await made[-1].start()
+            return made
+
+        yield make
+
+
+async def take(limiter: Limiter, policy: Policy) -> Decision:
+    return await limiter.take((Charge(policy, CLIENT),))
+
+
+async def until_away(limiter: Limiter, policy: Policy = FAST) -> None:
+    while limiter.status().mode != "away":
+        await take(limiter, policy)
+
+
+async def offer(limiter: Limiter, policy: Policy, until_s: float) -> int:
+    """Ask all the time, as a crowd would; how many were admitted."""
+    admitted = 0
+    charges = (Charge(policy, CLIENT),)
+    while time.monotonic() < until_s:
+        denial = limiter.deny_locally(charges)
+        decision = denial or await limiter.take(charges)
+        admitted += decision.allowed
+        await asyncio.sleep(0.001)
+    return admitted
+
+
+async def test_without_redis_each_worker_grants_its_share_then_the_fleet_decides_again(
+    fleet: Fleet, private_valkey: MakeValkey
+) -> None:
+    server = private_valkey()
+    (limiter,) = await fleet(server.url, 1)
+    limiter._workers = 4
+    assert not (await take(limiter, FAST)).degraded
+
+    server.kill()
+    first = await take(limiter, FAST)
+    assert (first.degraded, first.allowed, first.retry_after_s) == (True, False, 1)
+    assert repr(limiter) == "<Limiter fleet workers=4>"  # one lost batch is not an outage
+    await until_away(limiter)
+    assert repr(limiter) == "<Limiter local-share workers=4>"
+    await asyncio.sleep(0.05)
+    assert (await take(limiter, FAST)).allowed
+
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await take(limiter, replace(FAST, name="closed", on_outage="closed"))
+    assert (await take(limiter, replace(FAST, name="open", on_outage="open"))).allowed
+
+    server.restart()
+    while limiter.degraded:
+        await asyncio.sleep(0.05)
+    assert not (await take(limiter, FAST)).degraded
+
+
+async def test_an_outage_costs_requests_nothing_once_it_is_certain(
+    fleet: Fleet, private_valkey: MakeValkey
+) -> None:
+    server = private_valkey()
+    (limiter,) = await fleet(server.url, 1)
+    server.suspend()
+    begun_s = time.monotonic()
+    await until_away(limiter)
+    finding_s = time.monotonic() - begun_s
+    begun_s = time.monotonic()
+    for _ in range(100):
+        await take(limiter, FAST)
+    assert time.monotonic() - begun_s < finding_s / 3
+    server.resume()
+
+
+async def test_a_short_stop_denies_only_those_in_it(
+    open_store: OpenStore, private_valkey: MakeValkey
+) -> None:
+    server = private_valkey()
+    limiter = Limiter(await open_store(server.url, timeout=0.3), workers_hint=1)
+    assert (await take(limiter, FAST)).allowed
+    server.suspend()
+    lost = await take(limiter, FAST)
+    server.resume()
+    assert (lost.allowed, lost.degraded) == (False, True)
+    after = await take(limiter, FAST)
+    assert (after.allowed, after.degraded) == (True, False)
+    await limiter.stop()
+
+
+async def test_an_idle_worker_notices_an_outage_by_its_heartbeat(
+    fleet: Fleet, private_valkey: MakeValkey
+) -> None:
+    server = private_valkey()
+    (limiter,) = await fleet(server.url, 1)
+    server.kill()
+    while limiter.status().mode != "away":
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("loss", ["kill", "suspend"])
+async def test_no_second_burst_after_an_outage(
+    fleet: Fleet, private_valkey: MakeValkey, loss: str
+) -> None:
+    """Offered far more than allowed before, during and after, by several workers."""
+    server = private_valkey()
+    limiters = await fleet(server.url, 3)
+    policy = Policy("steady", tokens=30, period_s=1, burst=150)
+    begun_s = time.monotonic()
+    end_s = begun_s + 9.0
+    offers = [asyncio.create_task(offer(each, policy, end_s)) for each in limiters]
+    await asyncio.sleep(0.7)
+    getattr(server, loss)()
+    await asyncio.sleep(2.5)
+    assert {limiter.status().mode for limiter in limiters} == {"away"}
+    server.restart() if loss == "kill" else server.resume()
+    admitted = sum(await asyncio.gather(*offers))
+    assert {limiter.status().mode for limiter in limiters} == {"fleet"}
+    taken_s = time.monotonic() - begun_s
+    allowed = policy.burst + taken_s * policy.tokens / policy.period_s
+    assert admitted <= allowed
+    # And the fleet did serve: at least what the shares and the time before and after give.
+    assert admitted >= policy.burst + 0.4 * taken_s * policy.tokens
+
+
+async def test_what_was_admitted_alone_is_charged_before_redis_is_trusted(
+    fleet: Fleet, private_valkey: MakeValkey
+) -> None:
+    server = private_valkey()
+    (limiter,) = await fleet(server.url, 1)
+    slow_back = Policy("slow", tokens=20, period_s=10, burst=20)
+    server.suspend()
+    await until_away(limiter, slow_back)
+    await asyncio.sleep(2.0)
+    admitted = 0
+    while (await take(limiter, slow_back)).allowed:
+        admitted += 1
+    assert admitted >= 3
+    server.resume()
+    while limiter.status().mode == "away":
+        await asyncio.sleep(0.02)
+    # What the lost batches may have been charged comes on top: never fewer than were admitted.
+    seen = await limiter.peek((Charge(slow_back, CLIENT),))
+    assert seen.states[0].remaining <= slow_back.burst - admitted + 1
+
+
+async def test_a_restarted_server_is_told_what_was_known(
+    fleet: Fleet, private_valkey: MakeValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "SETTLING_S", 0.1)
+    server = private_valkey()
+    (limiter,) = await fleet(server.url, 1)
+    daily = Policy("daily", tokens=10, period_s=86_400, burst=10)
+    for _ in range(10):
+        await take(limiter, daily)
+    server.kill()
+    await until_away(limiter, daily)
+    server.restart()
+    while limiter.degraded:
+        await asyncio.sleep(0.02)
+    assert not (await take(limiter, daily)).allowed
+
+
+async def test_stopping_in_an_outage_settles_if_redis_is_there(
+    open_store: OpenStore, private_valkey: MakeValkey
+) -> None:
+    server = private_valkey()
+    store = await open_store(server.url, timeout=0.3)
+    limiter = Limiter(store, workers_hint=1)
+    await limiter.start()
+    server.suspend()
+    await until_away(limiter)
+    await asyncio.sleep(0.1)
+    assert (await take(limiter, FAST)).allowed
+    server.resume()
+    await limiter.stop()
+    assert await store.client.exists(keys.bucket("fast", str(CLIENT), shadow=False))
+
+
+async def test_fleet_without_redis_admits_no_more_than_the_rate(open_store: OpenStore) -> None:
+    away = await open_store("redis://127.0.0.1:1/0")  # nothing listens there
+    limiters = [Limiter(away, workers_hint=3) for _ in range(3)]
+    policy = Policy("shared", tokens=60, period_s=1, burst=60)
+    begun_s = time.monotonic()
+    admitted = sum(await asyncio.gather(*(offer(x, policy, begun_s + 1) for x in limiters)))
+    assert 0 < admitted <= 60 * (time.monotonic() - begun_s)
+    for limiter in limiters:
+        await limiter.stop()
