@@ -137,17 +137,23 @@ class Claim:
     runner_input: dict[str, Any]
     answers: tuple[tuple[str, dict[str, Any]], ...]
     run_deadline: datetime
+    #: Claims before this one that ended with their lease instead of an outcome.
+    lost_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPayment:
-    """A job whose payment is still to be seen or found."""
+    """A job as its payment concerns it."""
 
     job_id: UUID
     state: JobState
     blockchain_identifier: str | None
     created_at: datetime
     pay_by_time_ms: int | None
+    submit_result_time_ms: int | None
+    settlement: str
+    #: When its funds were seen; None while they never were.
+    paid_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,8 @@ class Settlement:
     result_hash: str
     submit_result_time_ms: int
     attempts: int
-    submitted: bool
+    #: How often the payment service was asked to lift an error state.
+    recoveries: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,26 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
 
+-- name: fail_withdrawn
+-- running | awaiting_input -> failed: the purchaser's funds went back while it was under way.
+WITH moved AS (
+    UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
+        failure_code = %(code)s, failure = %(failure)s, on_chain_state = %(on_chain_state)s,
+        lease_owner = NULL, lease_until = NULL, updated_at = now(), completed_at = now()
+    WHERE id = %(job_id)s AND (state = 'running' OR state = 'awaiting_input')
+    RETURNING id, seq, state, status_id)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
+
+-- name: note_late_payment
+-- Funds for a job that had failed unpaid: once, for the operator, beside the state it stays in.
+WITH noted AS (
+    UPDATE jobs SET seq = seq + 1, on_chain_state = %(on_chain_state)s, paid_at = now()
+    WHERE id = %(job_id)s AND state = 'failed' AND paid_at IS NULL
+    RETURNING id, seq, state)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT gen_random_uuid(), id, seq, state, 'late-payment', %(blockchain_identifier)s FROM noted
+
 -- name: note_chain_state
 -- Remember what the chain says; no state of the job changes by it.
 UPDATE jobs SET on_chain_state = %(on_chain_state)s, updated_at = now()
@@ -104,23 +124,67 @@ UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second'
 WHERE id IN (SELECT id FROM jobs
              WHERE state IN ('creating', 'awaiting_payment') AND due_at <= now()
              ORDER BY due_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)
-RETURNING id, state, blockchain_identifier, created_at, pay_by_time_ms
+RETURNING id, state, blockchain_identifier, created_at, pay_by_time_ms, submit_result_time_ms,
+    settlement, paid_at
+
+-- name: look_soon
+-- The request that made this intent has ended without knowing: look before the usual time.
+UPDATE jobs SET due_at = least(due_at, now() + %(in_s)s * interval '1 second')
+WHERE id = %(job_id)s AND state = 'creating'
+
+-- name: next_look
+-- When an intent is looked at next; untouched: the request that made it may still be at work.
+SELECT extract(epoch FROM due_at - now())::float8 AS left_s,
+    due_at = created_at + %(first_check_s)s * interval '1 second' AS untouched
+FROM jobs WHERE id = %(job_id)s AND state = 'creating'
 
 -- name: find_payments
 -- The jobs that payments belong to, by identifier on the chain or, before that is known, by job id.
-SELECT id, state, blockchain_identifier, created_at, pay_by_time_ms FROM jobs
+SELECT id, state, blockchain_identifier, created_at, pay_by_time_ms, submit_result_time_ms,
+    settlement, paid_at
+FROM jobs
 WHERE blockchain_identifier = ANY(%(blockchain_identifiers)s) OR id = ANY(%(job_ids)s::uuid[])
 
 -- name: claim_runs
--- Lease runnable jobs to this worker; the attempt number fences whoever held them before.
+-- Lease runnable jobs to this worker; the attempt number fences whoever held them before. With the
+-- first contract a wallet brings one result at a time to the chain, so what waits there makes the
+-- end of a run earlier, and a run that would end too late is not begun. Runs that were lost twice
+-- come one at a time: if one of them kills its workers, it is not to take the others along.
+WITH queues AS (
+    SELECT seller_vkey, least(%(queue_limit_s)s, count(*) * %(queue_each_s)s)::float8
+                        * interval '1 second' AS wait
+    FROM jobs
+    WHERE settlement IN ('due', 'submitted')
+      AND payment_source_type IS DISTINCT FROM 'Web3CardanoV2'
+    GROUP BY seller_vkey),
+suspects AS (
+    SELECT j.id, j.run_deadline - coalesce(q.wait, interval '0') AS ends_at
+    FROM jobs j LEFT JOIN queues q ON q.seller_vkey = j.seller_vkey
+        AND j.payment_source_type IS DISTINCT FROM 'Web3CardanoV2'
+    WHERE j.state = 'running' AND j.due_at <= now()
+      AND j.run_deadline - coalesce(q.wait, interval '0') > now()
+      AND (j.lease_until IS NULL OR j.lease_until < now())
+      AND j.lost_runs + (j.lease_owner IS NOT NULL)::integer >= %(suspect_after)s
+      AND j.lost_runs + (j.lease_owner IS NOT NULL)::integer < %(most_lost)s
+    ORDER BY j.due_at LIMIT %(most_suspects)s FOR UPDATE OF j SKIP LOCKED),
+others AS (
+    SELECT j.id, j.run_deadline - coalesce(q.wait, interval '0') AS ends_at
+    FROM jobs j LEFT JOIN queues q ON q.seller_vkey = j.seller_vkey
+        AND j.payment_source_type IS DISTINCT FROM 'Web3CardanoV2'
+    WHERE j.state = 'running' AND j.due_at <= now()
+      AND j.run_deadline - coalesce(q.wait, interval '0') > now()
+      AND (j.lease_until IS NULL OR j.lease_until < now())
+      AND j.lost_runs + (j.lease_owner IS NOT NULL)::integer
+          < least(%(suspect_after)s::integer, %(most_lost)s::integer)
+    ORDER BY j.due_at LIMIT %(most)s::bigint - (SELECT count(*) FROM suspects)
+    FOR UPDATE OF j SKIP LOCKED),
+chosen AS (SELECT * FROM suspects UNION ALL SELECT * FROM others)
 UPDATE jobs SET lease_owner = %(owner)s, run_attempts = run_attempts + 1,
+    lost_runs = lost_runs + (lease_owner IS NOT NULL)::integer,
     lease_until = now() + %(lease_s)s * interval '1 second'
-WHERE id IN (SELECT id FROM jobs
-             WHERE state = 'running' AND due_at <= now() AND run_deadline > now()
-               AND (lease_until IS NULL OR lease_until < now())
-             ORDER BY due_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)
-RETURNING id, run_attempts, flow_uid, variant, free, identifier_from_purchaser, runner_input,
-    run_deadline,
+FROM chosen WHERE jobs.id = chosen.id
+RETURNING jobs.id, run_attempts, lost_runs, flow_uid, variant, free, identifier_from_purchaser,
+    runner_input, chosen.ends_at AS run_deadline,
     (SELECT coalesce(json_agg(json_build_array(r.runner_request_id, r.runner_answer)
                               ORDER BY r.answered_at), '[]'::json)
      FROM input_requests r WHERE r.job_id = jobs.id AND r.answered_at IS NOT NULL) AS answers
@@ -139,7 +203,8 @@ WHERE id = %(job_id)s AND state = 'running'
   AND lease_owner = %(owner)s AND run_attempts = %(attempt)s
 
 -- name: complete_run
--- running -> completed: the result is fixed for ever; a paid one is due for settlement.
+-- running -> completed: the result is fixed for ever; a paid one is due for settlement, unless the
+-- payment service would not take it any more.
 WITH moved AS (
     UPDATE jobs SET state = 'completed', status_id = gen_random_uuid(), seq = seq + 1,
         result = %(result)s, result_hash = %(result_hash)s,
@@ -148,6 +213,8 @@ WITH moved AS (
         updated_at = now(), completed_at = now()
     WHERE id = %(job_id)s AND state = 'running'
       AND lease_owner = %(owner)s AND run_attempts = %(attempt)s
+      AND (free OR to_timestamp(submit_result_time_ms / 1000.0)
+                   > now() + %(closes_s)s * interval '1 second')
     RETURNING id, seq, state, status_id)
 INSERT INTO job_events (id, job_id, seq, state, cause)
 SELECT status_id, id, seq, state, 'run-completed' FROM moved
@@ -185,7 +252,7 @@ SELECT status_id, id, seq, state, 'input-asked', %(runner_request_id)s FROM move
 -- awaiting_input -> running, with the purchaser's answer.
 WITH moved AS (
     UPDATE jobs SET state = 'running', status_id = gen_random_uuid(), seq = seq + 1,
-        due_at = now(), updated_at = now()
+        due_at = now(), lost_runs = 0, updated_at = now()
     WHERE id = %(job_id)s AND state = 'awaiting_input' AND status_id = %(status_id)s
       AND due_at > now()
     RETURNING id, seq, state, status_id),
@@ -226,6 +293,20 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, failure_code, failure FROM moved
 
+-- name: fail_lost_runs
+-- running -> failed: it was begun so often without ever ending that it must be what ends the workers.
+WITH moved AS (
+    UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
+        lost_runs = lost_runs + 1, failure_code = 'run-abandoned',
+        failure = 'The run was begun ' || (lost_runs + 1) || ' times and broke off each time.',
+        lease_owner = NULL, lease_until = NULL, updated_at = now(), completed_at = now()
+    WHERE id IN (SELECT id FROM jobs WHERE state = 'running' AND lease_owner IS NOT NULL
+                   AND lease_until < now() AND lost_runs + 1 >= %(most_lost)s
+                 LIMIT 100 FOR UPDATE SKIP LOCKED)
+    RETURNING id, seq, state, status_id, failure, failure_code)
+INSERT INTO job_events (id, job_id, seq, state, cause, detail)
+SELECT status_id, id, seq, state, failure_code, failure FROM moved
+
 -- name: claim_settlements
 -- Results due on the chain; put off, so that no other worker takes them too.
 UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second',
@@ -233,18 +314,65 @@ UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second',
 WHERE id IN (SELECT id FROM jobs WHERE settlement IN ('due', 'submitted') AND due_at <= now()
              ORDER BY submit_result_time_ms LIMIT %(most)s FOR UPDATE SKIP LOCKED)
 RETURNING id, blockchain_identifier, result_hash, submit_result_time_ms, settlement_attempts,
-    settlement
+    settlement_recoveries
 
 -- name: move_settlement
 -- due -> submitted -> settled | lost, and when to look again.
 UPDATE jobs SET settlement = %(settlement)s,
     on_chain_state = coalesce(%(on_chain_state)s, on_chain_state),
+    settlement_recoveries = settlement_recoveries + %(recoveries)s,
     due_at = now() + %(again_in_s)s * interval '1 second', updated_at = now()
 WHERE id = %(job_id)s AND settlement IN ('due', 'submitted')
 
--- name: settlement_backlog
--- How many results wait for the chain.
-SELECT count(*) AS depth FROM jobs WHERE settlement IN ('due', 'submitted')
+-- name: put_off_settlements
+-- Claimed and not looked at: soon again, for whoever is there.
+UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second'
+WHERE id = ANY(%(job_ids)s::uuid[]) AND settlement IN ('due', 'submitted')
+
+-- name: reopen_settlement
+-- settled -> due: the chain has forgotten the result it had shown.
+UPDATE jobs SET settlement = 'due', settlement_attempts = 0, due_at = now(), updated_at = now(),
+    on_chain_state = %(on_chain_state)s
+WHERE id = %(job_id)s AND settlement = 'settled'
+
+-- name: settlement_outlook
+-- How many results wait for the chain, how many wait for a person, and how long the tightest has.
+SELECT count(*) AS waiting,
+    count(*) FILTER (WHERE settlement_recoveries >= %(most_recoveries)s) AS stuck,
+    min(submit_result_time_ms / 1000.0 - extract(epoch FROM now()))::float8 AS tightest_s
+FROM jobs WHERE settlement IN ('due', 'submitted')
+
+-- name: open_jobs
+-- Unfinished jobs by state, and how long the oldest of each has been in it.
+SELECT state, count(*) AS jobs, extract(epoch FROM now() - min(updated_at))::float8 AS oldest_s
+FROM jobs WHERE state IN ('creating', 'awaiting_payment', 'running', 'awaiting_input')
+GROUP BY state ORDER BY state
+
+-- name: unhappy_ends
+-- What only a person can put right: funds for failed jobs, results without their funds.
+SELECT (SELECT count(*) FROM jobs WHERE state = 'failed' AND paid_at >= completed_at) AS late_paid,
+    (SELECT count(*) FROM jobs WHERE settlement = 'lost') AS lost
+
+-- name: dossier
+-- One job as an operator sees it: everything but what was put in.
+SELECT id, flow_slug, variant, free, state, principal, identifier_from_purchaser, input_hash,
+    payment_id, blockchain_identifier, payment_source_type, pay_by_time_ms, submit_result_time_ms,
+    on_chain_state, paid_at, result, result_hash, failure_code, failure,
+    settlement, settlement_attempts, settlement_recoveries,
+    lease_owner, lease_until, due_at, run_attempts, lost_runs, run_deadline,
+    created_at, updated_at, completed_at, now() AS seen_at
+FROM jobs WHERE id = %(job_id)s
+
+-- name: oldest_jobs
+-- Jobs by age, oldest first: of these states, or those that are not through.
+SELECT id, flow_slug, variant, state, settlement, on_chain_state, failure_code, lease_owner,
+    due_at, run_attempts, created_at, updated_at, now() AS seen_at
+FROM jobs
+WHERE CASE WHEN %(states)s::text[] IS NULL
+           THEN state IN ('creating', 'awaiting_payment', 'running', 'awaiting_input')
+                OR settlement IN ('due', 'submitted')
+           ELSE state = ANY(%(states)s::text[]) END
+ORDER BY created_at, id LIMIT %(most)s
 
 -- name: job_events
 -- A job's history, oldest first.

@@ -5,20 +5,24 @@
   unpaid jobs the feed may have passed over, and those whose time to pay is over.
 
 The chain's word decides, not our clock: a job fails for want of payment only when the payment
-service says so, or says nothing of funds after the time to pay and a grace have passed.
+service says so, or says nothing of funds after the time to pay and a grace have passed. What each
+state of a payment means for each state of its job is decided in ``following``.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID, uuid4
 
 import structlog
 
+from service import deadline
 from service.errors import PaymentRejected, TollgateError
+from service.jobs.following import Step, overdue, step
 from service.jobs.lifecycle import Waker, terms_of
 from service.jobs.models import JobState, OpenPayment
 from service.jobs.repository import JobRepository
@@ -39,9 +43,8 @@ CLOCK_MARGIN = timedelta(minutes=10)
 #: Read again at the feed's end: a change may become visible after a later one.
 OVERLAP_S = 5.0
 
-FUNDED = "FundsLocked"
-#: States in which the purchaser's funds are gone or never were right: the job will not be run.
-UNPAYABLE = frozenset({"FundsOrDatumInvalid", "RefundWithdrawn", "DisputedWithdrawn"})
+#: One tick takes no longer, so that its leases outlast it.
+TICK_S = 25.0
 
 
 class PaymentReader(Protocol):
@@ -83,10 +86,11 @@ class Reconciler:
         since = await self._watermark(memory)
         if since is None:
             return False
-        page = await self._gateway.changes(since)
-        if not page.payments:
-            return False
-        await self._observe(page.payments)
+        with deadline.within(TICK_S):
+            page = await self._gateway.changes(since)
+            if not page.payments:
+                return False
+            await self._observe(page.payments)
         # Written down only after the page was dealt with: a crash between the two reads it again.
         following = page.next.rewound(OVERLAP_S) if page.complete else page.next
         position = {"last_update": following.last_update, "cursor_id": following.cursor_id}
@@ -98,11 +102,14 @@ class Reconciler:
         due = await self._repository.claim_payment_checks(
             most=CHECKS_AT_ONCE, again_in_s=CHECK_AGAIN_S
         )
-        for job in due:
-            try:
-                await self._check(job)
-            except PaymentRejected as error:  # one that is refused must not stop the others
-                log.error("payment_check_rejected", job_id=str(job.job_id), reason=error.message)
+        with deadline.within(TICK_S):
+            for job in due:
+                try:
+                    await self._check(job)
+                except PaymentRejected as error:  # one that is refused must not stop the others
+                    log.error(
+                        "payment_check_rejected", job_id=str(job.job_id), reason=error.message
+                    )
         return len(due) == CHECKS_AT_ONCE
 
     async def leave_quietly(self) -> None:
@@ -159,15 +166,14 @@ class Reconciler:
             self._metrics.job_moved(JobState.CREATING, JobState.FAILED)
 
     async def _check_unpaid(self, job: OpenPayment) -> None:
-        if job.blockchain_identifier is None or job.pay_by_time_ms is None:
+        if job.blockchain_identifier is None:
             raise AssertionError("a job awaiting payment has its terms")
         payment = await self._gateway.resolve(job.blockchain_identifier)
         if payment is not None:
             await self._apply(job, payment, confirmed=True)
-        overdue_s = datetime.now(UTC).timestamp() - job.pay_by_time_ms / 1000
         state = payment.on_chain_state if payment else None
-        if overdue_s > self._pay_grace_s and state in (None, *UNPAYABLE):
-            await self._fail_unpaid(job, "payment-missing", "No payment came in time.", state)
+        if ending := overdue(job, state, now=datetime.now(UTC), grace_s=self._pay_grace_s):
+            await self._take(ending, job, payment)
 
     async def _apply(self, job: OpenPayment, payment: Payment, *, confirmed: bool) -> None:
         """Bring one payment's state to its job; ``confirmed``: read for this job, just now."""
@@ -175,41 +181,56 @@ class Reconciler:
             if await self._repository.attach(job.job_id, terms_of(payment), "payment-found"):
                 log.info("intent_attached", job_id=str(job.job_id))
                 self._metrics.job_moved(JobState.CREATING, JobState.AWAITING_PAYMENT)
-            job = OpenPayment(
-                job.job_id,
-                JobState.AWAITING_PAYMENT,
-                payment.blockchain_identifier,
-                job.created_at,
-                payment.pay_by_time_ms,
+            job = replace(
+                job,
+                state=JobState.AWAITING_PAYMENT,
+                blockchain_identifier=payment.blockchain_identifier,
+                pay_by_time_ms=payment.pay_by_time_ms,
+                submit_result_time_ms=payment.submit_result_time_ms,
             )
-        if job.state is not JobState.AWAITING_PAYMENT:
-            await self._repository.note_chain_state(job.job_id, payment.on_chain_state)
-        elif payment.on_chain_state == FUNDED:
-            await self._confirm(job, payment, confirmed=confirmed)
-        elif payment.on_chain_state in UNPAYABLE:
-            # The note is the service's own text: for the operator, not for the purchaser.
-            log.info("payment_invalid", job_id=str(job.job_id), note=payment.error_note)
-            await self._fail_unpaid(
-                job, "payment-invalid", "No valid payment came in time.", payment.on_chain_state
-            )
-
-    async def _confirm(self, job: OpenPayment, payment: Payment, *, confirmed: bool) -> None:
-        """The feed may be behind (a refund may be asked for by now): ask once more, then run."""
-        if not confirmed:
+        wanted = step(job, payment)
+        if wanted.moves and not confirmed:
+            # The feed may be behind (funds may have gone by now): nothing moves on a contradiction.
             latest = await self._gateway.resolve(payment.blockchain_identifier)
-            if latest is None or latest.on_chain_state != FUNDED:
+            if latest is None or step(job, latest) != wanted:
                 return
-        if await self._repository.confirm_payment(job.job_id, FUNDED):
+            payment = latest
+        await self._take(wanted, job, payment)
+
+    async def _take(self, wanted: Step, job: OpenPayment, payment: Payment | None) -> None:
+        """Do what a payment's state asks for; the statements' guards see to it that it is once."""
+        state = payment.on_chain_state if payment else None
+        if wanted.kind == "note":
+            await self._repository.note_chain_state(job.job_id, state)
+        elif wanted.kind == "run":
+            await self._begin(job, state)
+        elif wanted.kind in ("fail", "stop"):
+            await self._fail(wanted, job, payment)
+        elif wanted.kind == "reopen":
+            if await self._repository.outbox.reopen(job.job_id, state):
+                log.warning("settlement_reopened", job_id=str(job.job_id), on_chain_state=state)
+        elif payment is not None and await self._repository.note_late_payment(
+            job.job_id, payment.blockchain_identifier, state
+        ):
+            # Nobody but the operator can give it back before it returns by itself.
+            log.error("late_payment", job_id=str(job.job_id), on_chain_state=state)
+
+    async def _begin(self, job: OpenPayment, on_chain_state: str | None) -> None:
+        if await self._repository.confirm_payment(job.job_id, on_chain_state or ""):
             log.info("payment_seen", job_id=str(job.job_id))
             self._metrics.job_moved(JobState.AWAITING_PAYMENT, JobState.RUNNING)
             self._runs.wake()
 
-    async def _fail_unpaid(
-        self, job: OpenPayment, code: str, failure: str, on_chain_state: str | None
-    ) -> None:
-        if await self._repository.fail_unpaid(job.job_id, code, failure, on_chain_state):
-            log.info("payment_failed", job_id=str(job.job_id), reason=code)
-            self._metrics.job_moved(JobState.AWAITING_PAYMENT, JobState.FAILED)
+    async def _fail(self, wanted: Step, job: OpenPayment, payment: Payment | None) -> None:
+        fail = self._repository.fail_unpaid
+        if wanted.kind == "stop":
+            fail = self._repository.fail_withdrawn
+        state = payment.on_chain_state if payment else None
+        if await fail(job.job_id, wanted.code, wanted.text, state):
+            # The note is the service's own text: for the operator, not for the purchaser.
+            note = payment.error_note if payment else None
+            log.info("payment_failed", job_id=str(job.job_id), reason=wanted.code, note=note)
+            self._metrics.job_moved(job.state, JobState.FAILED)
 
 
 def _job_id(payment: Payment) -> UUID | None:

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from service.database import Database, Row, Transaction, load_queries
+from service.database import Database, Transaction, load_queries
 from service.jobs.models import (
     Claim,
-    InputRequest,
     Job,
     JobEvent,
     JobState,
@@ -22,8 +21,9 @@ from service.jobs.models import (
     NewJob,
     OpenPayment,
     PaymentTerms,
-    Settlement,
 )
+from service.jobs.outbox import CLOSES_S, Outbox
+from service.jobs.rows import job, open_payment
 from service.settings import JobSettings
 
 SQL = load_queries("service.jobs")
@@ -32,14 +32,17 @@ SQL = load_queries("service.jobs")
 #: the usual way (the request itself, the change feed) to have dealt with it.
 INTENT_CHECK_S = 35.0
 PAYMENT_CHECK_S = 60.0
-#: Before submitResultTime the payment service needs five minutes, and the chain some more.
-SETTLE_MARGIN_S = 420.0
+#: A request that ended without knowing what became of its payment call is looked after this soon.
+SOON_S = 5.0
+#: Runs that were lost so often are suspected of killing their workers, and begun one at a time.
+SUSPECT_AFTER = 2
 
 
 class JobRepository:
     def __init__(self, database: Database, settings: JobSettings) -> None:
         self._db = database
         self._settings = settings
+        self.outbox = Outbox(database, SQL)
 
     # --- start ------------------------------------------------------------------------------
 
@@ -93,6 +96,18 @@ class JobRepository:
         params = {"job_id": job_id, "code": code, "failure": failure}
         return bool(await self._db.execute(SQL.abandon_intent, params))
 
+    async def look_soon(self, job_id: UUID) -> None:
+        """Have an intent whose request ended without knowing looked at before the usual time."""
+        await self._db.execute(SQL.look_soon, {"job_id": job_id, "in_s": SOON_S})
+
+    async def next_look_s(self, job_id: UUID) -> float | None:
+        """Until an intent is looked at; None while its own request may still find out."""
+        params = {"job_id": job_id, "first_check_s": INTENT_CHECK_S}
+        row = await self._db.fetch_one(SQL.next_look, params)
+        if row is None or (row["untouched"] and row["left_s"] > 0):
+            return None
+        return max(0.0, float(row["left_s"]))
+
     async def attach(self, job_id: UUID, terms: PaymentTerms, cause: str) -> bool:
         return bool(
             await self._db.execute(
@@ -101,7 +116,7 @@ class JobRepository:
                     "job_id": job_id,
                     "cause": cause,
                     "check_in_s": PAYMENT_CHECK_S,
-                    "settle_margin_s": SETTLE_MARGIN_S,
+                    "settle_margin_s": self._settings.settle_margin,
                     **{name: getattr(terms, name) for name in PaymentTerms.__slots__},
                 },
             )
@@ -111,7 +126,7 @@ class JobRepository:
 
     async def get(self, job_id: UUID) -> Job | None:
         row = await self._db.fetch_one(SQL.get_job, {"job_id": job_id})
-        return None if row is None else _job(row)
+        return None if row is None else job(row)
 
     async def events(self, job_id: UUID) -> tuple[JobEvent, ...]:
         rows = await self._db.fetch(SQL.job_events, {"job_id": job_id})
@@ -125,7 +140,7 @@ class JobRepository:
         rows = await self._db.fetch(
             SQL.claim_payment_checks, {"most": most, "again_in_s": again_in_s}
         )
-        return tuple(_open_payment(row) for row in rows)
+        return tuple(open_payment(row) for row in rows)
 
     async def find_payments(
         self, blockchain_identifiers: Sequence[str], job_ids: Sequence[UUID]
@@ -137,7 +152,7 @@ class JobRepository:
                 "job_ids": [str(job_id) for job_id in job_ids],
             },
         )
-        return tuple(_open_payment(row) for row in rows)
+        return tuple(open_payment(row) for row in rows)
 
     async def confirm_payment(self, job_id: UUID, on_chain_state: str) -> bool:
         params = {"job_id": job_id, "on_chain_state": on_chain_state}
@@ -154,16 +169,49 @@ class JobRepository:
         }
         return bool(await self._db.execute(SQL.fail_unpaid, params))
 
+    async def fail_withdrawn(
+        self, job_id: UUID, code: str, failure: str, on_chain_state: str | None
+    ) -> bool:
+        """End a job under way whose funds have gone; its run finds its lease lost."""
+        params = {
+            "job_id": job_id,
+            "code": code,
+            "failure": failure,
+            "on_chain_state": on_chain_state,
+        }
+        return bool(await self._db.execute(SQL.fail_withdrawn, params))
+
+    async def note_late_payment(
+        self, job_id: UUID, blockchain_identifier: str, on_chain_state: str | None
+    ) -> bool:
+        """Funds for a job that had failed unpaid; True for the first to notice."""
+        params = {
+            "job_id": job_id,
+            "blockchain_identifier": blockchain_identifier,
+            "on_chain_state": on_chain_state,
+        }
+        return bool(await self._db.execute(SQL.note_late_payment, params))
+
     async def note_chain_state(self, job_id: UUID, on_chain_state: str | None) -> None:
         params = {"job_id": job_id, "on_chain_state": on_chain_state}
         await self._db.execute(SQL.note_chain_state, params)
 
     # --- run --------------------------------------------------------------------------------
 
-    async def claim_runs(self, owner: str, *, most: int) -> tuple[Claim, ...]:
+    async def claim_runs(self, owner: str, *, most: int, suspects: int = 1) -> tuple[Claim, ...]:
+        """At most ``most`` runs, of which at most ``suspects`` were lost several times before."""
         rows = await self._db.fetch(
             SQL.claim_runs,
-            {"owner": owner, "most": most, "lease_s": self._settings.lease_seconds},
+            {
+                "owner": owner,
+                "most": most,
+                "most_suspects": min(most, suspects),
+                "suspect_after": SUSPECT_AFTER,
+                "most_lost": self._settings.lost_runs,
+                "lease_s": self._settings.lease_seconds,
+                "queue_each_s": self._settings.settle_each,
+                "queue_limit_s": self._settings.settle_queue,
+            },
         )
         return tuple(
             Claim(
@@ -177,6 +225,7 @@ class JobRepository:
                 runner_input=row["runner_input"],
                 answers=tuple((request_id, inputs) for request_id, inputs in row["answers"]),
                 run_deadline=row["run_deadline"],
+                lost_runs=row["lost_runs"],
             )
             for row in rows
         )
@@ -199,7 +248,13 @@ class JobRepository:
         )
 
     async def complete(self, claim: Claim, result: str, result_hash: str) -> bool:
-        params = {**_fence(claim), "result": result, "result_hash": result_hash}
+        """False when the claim was lost, or the result is too late to be settled."""
+        params = {
+            **_fence(claim),
+            "result": result,
+            "result_hash": result_hash,
+            "closes_s": CLOSES_S,
+        }
         return bool(await self._db.execute(SQL.complete_run, params))
 
     async def fail(self, claim: Claim, code: str, failure: str) -> bool:
@@ -250,39 +305,11 @@ class JobRepository:
         """Fail what waited or ran too long, and forget old keys; how many jobs it were."""
         expired = await self._db.execute(SQL.expire_inputs)
         expired += await self._db.execute(SQL.expire_runs)
+        expired += await self._db.execute(
+            SQL.fail_lost_runs, {"most_lost": self._settings.lost_runs}
+        )
         await self._db.execute(SQL.purge_keys)
         return expired
-
-    # --- settlement -------------------------------------------------------------------------
-
-    async def claim_settlements(self, *, most: int, again_in_s: float) -> tuple[Settlement, ...]:
-        rows = await self._db.fetch(SQL.claim_settlements, {"most": most, "again_in_s": again_in_s})
-        return tuple(
-            Settlement(
-                job_id=row["id"],
-                blockchain_identifier=row["blockchain_identifier"],
-                result_hash=row["result_hash"],
-                submit_result_time_ms=row["submit_result_time_ms"],
-                attempts=row["settlement_attempts"],
-                submitted=row["settlement"] == "submitted",
-            )
-            for row in rows
-        )
-
-    async def move_settlement(
-        self, job_id: UUID, settlement: str, on_chain_state: str | None, *, again_in_s: float
-    ) -> bool:
-        params = {
-            "job_id": job_id,
-            "settlement": settlement,
-            "on_chain_state": on_chain_state,
-            "again_in_s": again_in_s,
-        }
-        return bool(await self._db.execute(SQL.move_settlement, params))
-
-    async def settlement_backlog(self) -> int:
-        row = await self._db.fetch_one(SQL.settlement_backlog)
-        return int(row["depth"]) if row else 0
 
     # --- one worker at a time ---------------------------------------------------------------
 
@@ -311,45 +338,3 @@ def _json(value: Any) -> str:
 
 def _fence(claim: Claim) -> dict[str, Any]:
     return {"job_id": claim.job_id, "owner": claim.owner, "attempt": claim.attempt}
-
-
-def _open_payment(row: Row) -> OpenPayment:
-    return OpenPayment(
-        job_id=row["id"],
-        state=JobState(row["state"]),
-        blockchain_identifier=row["blockchain_identifier"],
-        created_at=row["created_at"],
-        pay_by_time_ms=row["pay_by_time_ms"],
-    )
-
-
-def _job(row: Row) -> Job:
-    terms = None
-    if row["blockchain_identifier"] is not None:
-        terms = PaymentTerms(**{name: row[name] for name in PaymentTerms.__slots__})
-    question = None
-    if row["input_schema"] is not None:
-        question = InputRequest(
-            status_id=row["status_id"],
-            schema=row["input_schema"],
-            schema_hashes=frozenset(row["schema_hashes"]),
-            expires_at=row["input_expires_at"],
-        )
-    return Job(
-        id=row["id"],
-        flow_uid=row["flow_uid"],
-        flow_slug=row["flow_slug"],
-        variant=row["variant"],
-        free=row["free"],
-        state=JobState(row["state"]),
-        status_id=row["status_id"],
-        identifier_from_purchaser=row["identifier_from_purchaser"],
-        input_hash=row["input_hash"],
-        payment=terms,
-        result=row["result"],
-        result_hash=row["result_hash"],
-        failure=row["failure"],
-        input_request=question,
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )

@@ -19,7 +19,7 @@ import structlog
 from service.errors import DependencyError, RunnerUnavailable, TollgateError
 from service.flows.models import Flow
 from service.jobs.models import Claim, JobState
-from service.jobs.repository import JobRepository
+from service.jobs.repository import SUSPECT_AFTER, JobRepository
 from service.metrics import Metrics
 from service.mip.hashing import result_hash, schema_hashes
 from service.runners.models import Answer, Done, Failed, NeedsInput, RunOutcome, RunRequest
@@ -72,7 +72,10 @@ class Runs:
         room = self._settings.concurrency - len(self._held)
         if room <= 0 or self._draining():
             return False
-        claims = await self._repository.claim_runs(self._owner, most=room)
+        suspected = any(claim.lost_runs >= SUSPECT_AFTER for claim, _ in self._held.values())
+        claims = await self._repository.claim_runs(
+            self._owner, most=room, suspects=0 if suspected else 1
+        )
         for claim in claims:
             self._hold(claim)
         return len(claims) == room and len(self._held) < self._settings.concurrency
@@ -166,6 +169,8 @@ class Runs:
                 claim.identifier_from_purchaser or "", outcome.result, self._settings.result_hash
             )
             written = await self._repository.complete(claim, outcome.result, digest)
+            if not written and await self._too_late(claim):
+                name, after, written = "failed", JobState.FAILED, True
         elif isinstance(outcome, NeedsInput):
             name, after = "needs-input", JobState.AWAITING_INPUT
             written = await self._ask(claim, outcome)
@@ -178,6 +183,12 @@ class Runs:
             return
         self._metrics.job_moved(JobState.RUNNING, after)
         log.info("run_ended", outcome=name, duration_ms=round(took_s * 1000))
+
+    async def _too_late(self, claim: Claim) -> bool:
+        """A result that was refused though the run was still ours: it could not be settled."""
+        return await self._repository.fail(
+            claim, "result-too-late", "The result came too late to be settled."
+        )
 
     async def _ask(self, claim: Claim, question: NeedsInput) -> bool:
         document = question.schema.document()

@@ -1,7 +1,8 @@
 """Results to the chain: an outbox that is done only when the payment service shows our hash there.
 
 ``submit-result`` is a request, not the deed: it is sent, then read back until the payment is in
-ResultSubmitted (or Disputed) with our hash. States that wait for a hand are asked to recover.
+ResultSubmitted (or Disputed) with our hash. States that wait for a hand are asked to recover a few
+times; then they wait for that hand, and the log says so.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Protocol
 
 import structlog
 
-from service.errors import PaymentRejected
+from service import deadline
+from service.errors import DeadlineExceeded, PaymentRejected, TollgateError
 from service.jobs.models import Settlement
+from service.jobs.outbox import MOST_RECOVERIES
 from service.jobs.repository import JobRepository
 from service.metrics import Metrics
 from service.payments.models import Payment
@@ -20,14 +23,22 @@ from service.payments.models import Payment
 log = structlog.get_logger()
 
 AT_ONCE = 20
-#: The lease on one settlement, and the pause before it is read back.
+#: One tick takes no longer, and what it has claimed is nobody else's until then.
+TICK_S = 25.0
+CLAIM_S = 30.0
+#: The pause before a settlement is read back.
 AGAIN_S = 5.0
 #: Longest pause between two tries.
 MAX_AGAIN_S = 300.0
 #: After its time a result is followed for this long, in case the chain was only slow to show it.
 LATE_S = 3600.0
 
-SETTLED = frozenset({"ResultSubmitted", "Disputed", "Withdrawn", "WithdrawAuthorized"})
+#: With our hash, in these it was on the chain; what became of the funds then is another matter.
+SETTLED = frozenset(
+    {"ResultSubmitted", "Disputed", "WithdrawAuthorized", "Withdrawn", "DisputedWithdrawn"}
+)
+#: A result can be handed in. RefundRequested leads to Disputed, which settles it for us.
+OPEN = frozenset({"FundsLocked", "RefundRequested", "Disputed"})
 #: The funds went back or elsewhere: no result can change that.
 LOST = frozenset(
     {"RefundWithdrawn", "RefundAuthorized", "DisputedWithdrawn", "FundsOrDatumInvalid"}
@@ -46,23 +57,32 @@ class Settler:
     def __init__(
         self, repository: JobRepository, gateway: ResultSubmitter, *, metrics: Metrics
     ) -> None:
-        self._repository = repository
+        self._outbox = repository.outbox
         self._gateway = gateway
         self._metrics = metrics
 
     async def tick(self) -> bool:
         """Take the results that are due one step further; True when there may be more."""
-        due = await self._repository.claim_settlements(most=AT_ONCE, again_in_s=AGAIN_S)
-        for settlement in due:
-            try:
-                await self._settle(settlement)
-            except PaymentRejected as error:  # one that is refused must not stop the others
-                log.error(
-                    "settlement_rejected", job_id=str(settlement.job_id), reason=error.message
-                )
-                await self._later(settlement, "due", None)
-        self._metrics.settlement_backlog.set(await self._repository.settlement_backlog())
-        return len(due) == AT_ONCE
+        due = list(await self._outbox.claim(most=AT_ONCE, again_in_s=CLAIM_S))
+        more = len(due) == AT_ONCE
+        try:
+            with deadline.within(TICK_S):
+                while due:
+                    await self._step(due[0])
+                    del due[0]
+        except TollgateError as error:
+            await self._outbox.put_off([s.job_id for s in due], again_in_s=AGAIN_S)
+            if not isinstance(error, DeadlineExceeded):
+                raise
+        self._metrics.settlement_backlog.set((await self._outbox.outlook()).waiting)
+        return more
+
+    async def _step(self, settlement: Settlement) -> None:
+        try:
+            await self._settle(settlement)
+        except PaymentRejected as error:  # one that is refused must not stop the others
+            log.error("settlement_rejected", job_id=str(settlement.job_id), reason=error.message)
+            await self._later(settlement, "due", None)
 
     async def _settle(self, settlement: Settlement) -> None:
         """Read first, act second: whether an earlier request arrived is seen, not assumed."""
@@ -77,14 +97,21 @@ class Settler:
         elif state in LOST or _too_late(settlement):
             await self._end(settlement, "lost", state)
         elif payment.next_action == "WaitingForManualAction":
-            log.warning(
-                "settlement_recovering", job_id=str(settlement.job_id), note=payment.error_note
-            )
             await self._recover(settlement, payment)
-        elif payment.next_action == "WaitingForExternalAction" and state is not None:
-            await self._submit(settlement)
+        elif payment.next_action == "WaitingForExternalAction":
+            await self._waiting_for_us(settlement, payment)
         else:  # on its way
             await self._later(settlement, "submitted", state)
+
+    async def _waiting_for_us(self, settlement: Settlement, payment: Payment) -> None:
+        state = payment.on_chain_state
+        if state in OPEN:
+            await self._submit(settlement)
+        elif state in SETTLED:  # by another result; only the chain's forgetting it changes that
+            log.error("settlement_of_another_result", job_id=str(settlement.job_id))
+            await self._end(settlement, "lost", state)
+        else:  # rolled back, or a state we do not know: it has to become one that we do
+            await self._later(settlement, "due", state)
 
     async def _submit(self, settlement: Settlement) -> None:
         payment = await self._gateway.submit_result(
@@ -97,19 +124,36 @@ class Settler:
         await self._later(settlement, "submitted", payment.on_chain_state)
 
     async def _recover(self, settlement: Settlement, payment: Payment) -> None:
+        told = {"job_id": str(settlement.job_id), "note": payment.error_note}
+        if settlement.recoveries >= MOST_RECOVERIES:
+            log.error("settlement_needs_a_hand", recoveries=settlement.recoveries, **told)
+            await self._later(settlement, "due", payment.on_chain_state, at_least_s=MAX_AGAIN_S)
+            return
+        log.warning("settlement_recovering", recoveries=settlement.recoveries, **told)
+        # Counted first: a recovery that is refused is one of those that were in vain.
+        await self._later(settlement, "due", payment.on_chain_state, recoveries=1)
         await self._gateway.recover(payment)
-        await self._later(settlement, "due", payment.on_chain_state)
 
-    async def _later(self, settlement: Settlement, state: str, on_chain_state: str | None) -> None:
+    async def _later(
+        self,
+        settlement: Settlement,
+        state: str,
+        on_chain_state: str | None,
+        *,
+        recoveries: int = 0,
+        at_least_s: float = 0.0,
+    ) -> None:
         again_s = min(MAX_AGAIN_S, AGAIN_S * 2 ** min(settlement.attempts // 6, 10))
-        await self._repository.move_settlement(
-            settlement.job_id, state, on_chain_state, again_in_s=again_s
+        await self._outbox.move(
+            settlement.job_id,
+            state,
+            on_chain_state,
+            again_in_s=max(again_s, at_least_s),
+            recoveries=recoveries,
         )
 
     async def _end(self, settlement: Settlement, state: str, on_chain_state: str | None) -> None:
-        if await self._repository.move_settlement(
-            settlement.job_id, state, on_chain_state, again_in_s=0
-        ):
+        if await self._outbox.move(settlement.job_id, state, on_chain_state, again_in_s=0):
             report = log.info if state == "settled" else log.error
             report(
                 f"settlement_{state}", job_id=str(settlement.job_id), on_chain_state=on_chain_state

@@ -120,6 +120,15 @@ class JobSettings(Section):
     run_timeout: Seconds = 3600.0
     #: How long a purchaser has to answer a question, at most.
     input_timeout: Seconds = 3600.0
+    #: A run that took its worker with it so often is given up: it may be what kills them.
+    lost_runs: int = Field(default=5, ge=1, le=100)
+    #: A run ends so long before its result must be on chain: the payment service takes nothing in
+    #: the last 300 s, and its own way to the chain takes some more ...
+    settle_margin: float = Field(default=420.0, ge=330, le=86400)
+    #: ... and so much earlier for each result that waits for the same wallet (first contract) ...
+    settle_each: float = Field(default=60.0, ge=0, le=3600)
+    #: ... but not more than this for all of them.
+    settle_queue: float = Field(default=1800.0, ge=0, le=86400)
     #: An unanswered payment call is looked for this long before its job is given up.
     intent_grace: Seconds = 120.0
     idempotency_seconds: Seconds = 86400.0
