@@ -55,6 +55,7 @@ class Worker:
     def __init__(self, order: Order, limiter: Taking) -> None:
         self._order = order
         self._limiter = limiter
+        self._known = limiter.deny_locally if isinstance(limiter, Limiter) else _nothing
         self._offered = 0
 
     async def run(self) -> int:
@@ -81,7 +82,7 @@ class Worker:
 
     async def _take(self, name: str, charges: tuple[Charge, ...]) -> None:
         asked_us = time.monotonic_ns() // 1000
-        decision = await self._limiter.take(charges)
+        decision = self._known(charges) or await self._limiter.take(charges)
         if decision.allowed:
             told_us = time.monotonic_ns() // 1000
             os.write(1, f"{name} {asked_us} {told_us} {decision.decided_at_us}\n".encode())
@@ -101,6 +102,10 @@ async def main(order: Order) -> None:
         offered = await Worker(order, _wrong(order.variant, store)).run()
     await store.close()
     os.write(1, f"offered {offered}\n".encode())
+
+
+def _nothing(_charges: Sequence[Charge]) -> None:
+    """What limiters know that ask Redis each time."""
 
 
 def _wrong(variant: str, store: Store) -> Taking:

@@ -1,0 +1,75 @@
+"""Redis goes away under load and comes back, with what it knew or empty: no second burst.
+
+``make chaos-limits`` lets it stay away for 20 s (OUTAGE_SECONDS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from scripts.devservers import EmbeddedValkey
+from service.admission.limiter import HEARTBEAT_S
+from tests.e2e.crowd import crowd
+from tests.e2e.replicas import replicas
+from tests.e2e.valkeys import PersistentValkey
+from tests.e2e.windows import Limit, worst_excess
+from tests.support.servers import Servers, scratch_directory
+
+AWAY_S = float(os.environ.get("OUTAGE_SECONDS", "3"))
+AFTER_S = 2.0
+LIMIT = Limit(100, 1, 100)
+#: Four workers may each have one token of rounding in hand when two ways of counting meet.
+MOST = 1
+
+pytestmark = pytest.mark.timeout(120 + 2 * AWAY_S)
+
+
+@pytest.fixture(params=[PersistentValkey, EmbeddedValkey], ids=["with its data", "empty"])
+def valkey(request: pytest.FixtureRequest) -> Iterator[EmbeddedValkey]:
+    with scratch_directory() as home, request.param(home) as server:
+        yield server
+
+
+async def test_fleet_keeps_its_bound_while_redis_is_away(
+    servers: Servers, valkey: EmbeddedValkey
+) -> None:
+    with ExitStack() as stack:
+        fleet = stack.enter_context(
+            replicas(
+                stack.enter_context(scratch_directory()),
+                stack.enter_context(servers.cloned_database()),
+                [valkey.url] * 2,
+                {"health": LIMIT},
+            )
+        )
+        before_s = HEARTBEAT_S + 0.5  # until each worker has counted all the others
+        load = asyncio.create_task(
+            crowd(
+                [replica.port for replica in fleet], "/health", "198.51.100.4",
+                run_s=before_s + AWAY_S + AFTER_S + 0.5, connections=16, pace_s=0.02,
+            )
+        )  # fmt: skip
+        await asyncio.sleep(before_s)
+        valkey.kill()
+        killed_s = time.monotonic()
+        await asyncio.sleep(AWAY_S)
+        await asyncio.to_thread(valkey.start)
+        back_s = time.monotonic()
+        replies = await load
+    assert (replies.unexpected(), replies.lost) == (set(), 0)
+    spans = replies.spans()
+    # What an empty Redis gives anew, once, is documented: one burst for each client it forgot.
+    forgotten = 0 if isinstance(valkey, PersistentValkey) else LIMIT.burst
+    seconds = (spans[-1].until_us - spans[0].since_us) / 1_000_000
+    assert len(spans) <= LIMIT.most_in(seconds) + forgotten + MOST
+    assert worst_excess(spans, LIMIT) <= forgotten + MOST
+    # Refusing everything would be easy.
+    assert replies.admitted_between(killed_s, back_s) >= 0.3 * LIMIT.tokens * AWAY_S
+    recovered_s = back_s + AFTER_S - 1.0
+    assert replies.admitted_between(recovered_s, recovered_s + 1.0) >= 0.4 * LIMIT.tokens
