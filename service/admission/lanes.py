@@ -13,6 +13,7 @@ from service.admission.clock import ScriptClock
 from service.admission.denials import Denials
 from service.admission.gate import Gate, LimiterObserver
 from service.admission.models import Decision
+from service.admission.node import Node
 from service.admission.settlement import Outage
 from service.errors import StoreUnavailable
 from service.store.client import Store
@@ -99,15 +100,21 @@ class Lanes:
             redirect=self._redirected if self._store.clustered else None,
             observer=self._observer,
         )
-        outage = Outage(
+        far = Node(
+            self._store,
+            node,
             partial(gate.exchange, self._store.line(node), always=True),
             self._settle,
             self._clock,
             self._denials,
-            workers=self._workers,
-            holds=lambda key: self._store.node_of(key) == node,
-            changed=self._changed,
         )
+
+        def changed() -> None:
+            if outage.mode == "fleet" and far.gone:
+                self._by_node.pop(node, None)
+            self._changed()
+
+        outage = Outage(far, workers=self._workers, changed=changed)
         lane = self._by_node[node] = Lane(gate, outage)
         return lane
 

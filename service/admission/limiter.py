@@ -97,8 +97,6 @@ class Limiter:
     async def start(self) -> None:
         """Announce this worker and keep announcing it."""
         await self._beat()
-        self._lanes.open_known()
-        await asyncio.gather(*(lane.outage.meet() for lane in self._lanes))
         self._beating = asyncio.create_task(self._keep_beating(), name="limiter-heartbeat")
 
     async def stop(self) -> None:
@@ -207,10 +205,11 @@ class Limiter:
                 self._heartbeat, [keys.workers()], [self._worker_id, keys.WORKER_LIFE_MS]
             )
         except (StoreUnavailable, DeadlineExceeded):
-            # The last count stands. An idle worker must notice an outage as well.
-            await asyncio.gather(*(lane.outage.check() for lane in self._lanes))
-            return
-        self._workers = max(self._least_workers, live)
+            pass  # the last count stands
+        else:
+            self._workers = max(self._least_workers, live)
+        self._lanes.open_known()
+        await asyncio.gather(*(lane.outage.check() for lane in self._lanes))
 
     def _mode_changed(self) -> None:
         if self._observer is not None:

@@ -22,20 +22,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Protocol
 
 import structlog
 
-from service.admission.clock import ScriptClock
-from service.admission.denials import Denials
 from service.admission.fallback import Debt, LocalShare
 from service.admission.models import Mode
+from service.errors import StoreUnavailable
 from service.store.guard import FAILURES_BEFORE_REST
-from service.store.line import pack
-from service.store.scripts import Script
 
 log = structlog.get_logger()
 
@@ -45,33 +41,28 @@ ASK_AGAIN_S = 0.5
 SETTLING_S = 2.0
 #: Buckets per round trip: bounded work for Redis, which has others to serve as well.
 _BATCH = 64
-_SERVER = pack("INFO", "server")
+
+
+class RedisNode(Protocol):
+    """What is asked of it here (``node``)."""
+
+    async def server(self) -> bytes | None: ...
+    def known(self) -> list[Debt]: ...
+    async def charge(self, debts: Sequence[Debt]) -> bool: ...
 
 
 class Outage:
-    """``mode`` says who decides; ``share`` decides for this worker while it is not ``fleet``.
-
-    ``exchange`` is the node's gate on a line of its own; ``holds`` says whether a key is (still)
-    this node's.
-    """
+    """``mode`` says who decides; ``share`` decides for this worker while it is not ``fleet``."""
 
     def __init__(
         self,
-        exchange: Callable[[Sequence[bytes]], Awaitable[list[Any]]],
-        script: Script,
-        clock: ScriptClock,
-        denials: Denials,
+        node: RedisNode,
         *,
         workers: Callable[[], int],
-        holds: Callable[[str], bool] = lambda _key: True,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._exchange = exchange
-        self._script = script
-        self._clock = clock
-        self._denials = denials
+        self._node = node
         self._workers = workers
-        self._holds = holds
         self._changed = changed
         self.mode: Mode = "fleet"
         self.share = LocalShare()
@@ -93,14 +84,18 @@ class Outage:
         self._enter("away")
 
     async def check(self) -> None:
-        """A question got no answer: find out whether this is an outage before a request does."""
-        for _ in range(FAILURES_BEFORE_REST):
-            if self.mode != "fleet" or (await self._exchange([_SERVER]))[0] is not None:
-                return
+        """With each heartbeat, for the worker that is not asking: is Redis there, and the same?
 
-    async def meet(self) -> None:
-        """Remember which server this is, so as to know another one after an outage."""
-        self._server = _run_id((await self._exchange([_SERVER]))[0])
+        One that was restarted so quickly that nobody missed it is told what is known.
+        """
+        for _ in range(FAILURES_BEFORE_REST):
+            if self.mode != "fleet":
+                return
+            server = await self._asked()
+            if server is not None:
+                if server != self._server and await self._recall():
+                    self._server = server
+                return
 
     async def stop(self) -> None:
         """Give up waiting; what is owed is settled if Redis answers now."""
@@ -130,44 +125,40 @@ class Outage:
 
     async def _restore(self) -> bool:
         """Tell another server than before what is known of its buckets; False: no answer."""
-        (reply,) = await self._exchange([_SERVER])
-        if reply is None:
+        server = await self._asked()
+        if server is None:
             return False
-        server = _run_id(reply)
-        if server is not None and server == self._server:
+        if server == self._server or self._server is None:
+            self._server = server
             return True
-        known = [Debt(key, 0, 0) for key in self._denials.not_full() if self._holds(key)]
-        for start in range(0, len(known), _BATCH):
-            if not await self._charge(known[start : start + _BATCH]):
-                return False
+        if not await self._recall():
+            return False
         self._server = server
-        # Each knows a little; all of it must be there before anyone adds to it.
+        # Each worker knows a little; all of it must be there before anyone adds to it.
         await asyncio.sleep(SETTLING_S)
+        return True
+
+    async def _recall(self) -> bool:
+        known = self._node.known()
+        for start in range(0, len(known), _BATCH):
+            if not await self._node.charge(known[start : start + _BATCH]):
+                return False
         return True
 
     async def _settle(self) -> bool:
         """Charge what is owed until nothing is; False where Redis does not answer."""
         while debts := list(islice(self.share.owing(), _BATCH)):
-            if not await self._charge(debts):
+            if not await self._node.charge(debts):
                 return False
             for debt in debts:
                 self.share.settled(debt)
         return True
 
-    async def _charge(self, debts: Sequence[Debt]) -> bool:
-        now_us = await self._clock.now_us(self._exchange)
-        if now_us is None:
-            return False
-        commands = [self._script.packed_load()]
-        for debt in debts:
-            # An arrival time is restored or added to, never both: a debt may be sent again.
-            ahead_us = 0 if debt.owed_us else self._denials.ahead_us(debt.key)
-            args = (now_us, ahead_us, debt.owed_us, debt.capacity_us)
-            commands.append(self._script.packed([debt.key], args))
-        replies = await self._exchange(commands)
-        if not now_us and any(self._clock.refused(reply) for reply in replies):
-            return await self._charge(debts)
-        return all(isinstance(reply, int) for reply in replies[1:])
+    async def _asked(self) -> bytes | None:
+        try:
+            return await self._node.server()
+        except StoreUnavailable:
+            return None
 
     def _enter(self, mode: Mode) -> None:
         if mode != self.mode:
@@ -176,9 +167,3 @@ class Outage:
 
     def __repr__(self) -> str:
         return f"<Outage {self.mode} {self.share!r}>"
-
-
-def _run_id(reply: Any) -> bytes | None:
-    """Which start of which server this is, if it says so."""
-    match = re.search(rb"run_id:(\w+)", reply) if isinstance(reply, bytes) else None
-    return match[1] if match else None

@@ -9,22 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, TypeVar
 
 import redis.asyncio
 import structlog
-from redis.asyncio import BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from service.deadline import at_most
-from service.errors import ConfigurationError, DeadlineExceeded, StoreUnavailable
+from service.errors import DeadlineExceeded, StoreUnavailable
 from service.store.guard import Guard
 from service.store.line import Line
 from service.store.scripts import Script
+from service.store.servers import servers
 
 if TYPE_CHECKING:
     from service.settings import RedisSettings
@@ -32,47 +28,47 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _Result = TypeVar("_Result")
-_SCHEMES = ("redis", "rediss", "unix")
-#: Several servers behind one name: understood, but not built yet.
-_LATER_SCHEMES = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 
 
 class Store:
-    """A Redis server, opened and closed by whoever made this.
+    """A Redis server or cluster, opened and closed by whoever made this.
 
-    ``url`` is redis://, rediss:// or unix://; anything else raises ConfigurationError.
+    ``url`` is redis://, rediss://, unix:// or redis+cluster://host:port,host:port (rediss+cluster
+    with TLS); anything else raises ConfigurationError.
     """
 
     def __init__(self, settings: RedisSettings, *, url: str) -> None:
-        self._address = _address(url)
+        self._servers = servers(settings, url)
+        self._address = self._servers.address
         # A connection may have to be made before the command is sent.
         self._limit_s = settings.timeout + settings.connect_timeout
         self._timeout_s = settings.timeout
         self._guard = Guard()
-        self._client = redis.asyncio.Redis.from_pool(_pool(settings, url))
+        self._client = self._servers.client
         self._away = False
         self._lines: list[Line] = []
 
     @property
     def clustered(self) -> bool:
         """Are the keys spread over several nodes?"""
-        return False
+        return self._servers.clustered
 
-    def node_of(self, _key: str) -> str:
+    def node_of(self, key: str) -> str:
         """The name of the node that holds this key, as far as is known."""
-        return self._address
+        return self._servers.node_of(key)
 
     def nodes(self) -> tuple[str, ...]:
-        """Every node that holds keys, by name."""
-        return (self._address,)
+        """Every node that holds keys, by name, as far as is known."""
+        return self._servers.nodes()
 
-    def line(self, _node: str) -> Line:
+    async def look_again(self) -> None:
+        """Ask a cluster who holds what, now. Raises StoreUnavailable."""
+        await self._run(self._servers.look_again, always=True)
+
+    def line(self, node: str) -> Line:
         """A connection of the caller's own for packed commands; closed with the store."""
-        pool = self._client.connection_pool
-        # The line has one time-out for all it sends together.
-        options = {**pool.connection_kwargs, "socket_timeout": None}
         line = Line(
-            lambda: pool.connection_class(**options),
+            lambda: self._servers.connection(node),
             limit_s=self._timeout_s,
             connect_limit_s=self._limit_s,
             note=self._note_line,
@@ -100,8 +96,7 @@ class Store:
     async def close(self) -> None:
         for line in self._lines:
             await line.close()
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        await self._servers.close()
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless Redis answers; asks even while other calls are spared."""
@@ -166,46 +161,3 @@ class Store:
     def __repr__(self) -> str:
         state = "resting" if self._guard.resting else "away" if self._away else "reachable"
         return f"<Store {self._address} {state}>"
-
-
-def _address(url: str) -> str:
-    """Host, port and database of the URL; never its user or password."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ConfigurationError("redis.url: not a URL (redis://host:port/database)") from None
-    if parts.scheme in _LATER_SCHEMES:
-        raise ConfigurationError(
-            f"redis.url: {parts.scheme}:// is not supported yet; name one server with redis://"
-        )
-    if parts.scheme not in _SCHEMES:
-        raise ConfigurationError(
-            "redis.url: must begin with redis://, rediss:// or unix://, "
-            f"not {parts.scheme or 'nothing'}"
-        )
-    if parts.scheme == "unix":
-        return parts.path
-    return f"{host or 'localhost'}:{port or 6379}{parts.path.rstrip('/')}"
-
-
-def _pool(settings: RedisSettings, url: str) -> BlockingConnectionPool:
-    options: dict[str, Any] = {
-        # A repeated script would be charged twice; who may repeat decides that itself.
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": settings.timeout,
-        "socket_connect_timeout": settings.connect_timeout,
-        "socket_keepalive": True,
-        "max_connections": settings.max_connections,
-        "timeout": settings.timeout,
-        "client_name": "tollgate",
-        # A managed service's announcements; on any other server only an error per connection.
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
-    try:
-        return BlockingConnectionPool.from_url(url, **options)
-    except ValueError:
-        # redis-py's own text may quote the URL, and with it the password.
-        raise ConfigurationError(
-            "redis.url: not a Redis URL (redis://host:port/database)"
-        ) from None

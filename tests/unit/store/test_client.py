@@ -7,8 +7,8 @@ from service.settings import RedisSettings
 from service.store.client import Store
 
 
-@pytest.mark.parametrize("scheme", ["redis+cluster", "redis+sentinel", "rediss+sentinel"])
-def test_many_server_schemes_are_refused_by_name(scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "rediss+sentinel"])
+def test_sentinels_are_refused_by_name(scheme: str) -> None:
     with pytest.raises(ConfigurationError, match="not supported yet"):
         Store(RedisSettings(), url=f"{scheme}://host:6379/0")
 
@@ -31,3 +31,14 @@ def test_nothing_is_retried_and_every_wait_is_bounded() -> None:
     assert options["retry"].get_retries() == 0
     assert options["socket_timeout"] == 0.1
     assert options["socket_connect_timeout"] == 0.2
+
+
+async def test_a_cluster_is_named_by_some_of_its_nodes_without_the_password() -> None:
+    url = "rediss+cluster://user:hidden@cache-a.example,cache-b.example:7000"
+    store = Store(RedisSettings(), url=url)
+    assert repr(store) == "<Store cache-a.example:6379,cache-b.example:7000 reachable>"
+    assert store.clustered
+    with pytest.raises(ConfigurationError, match="not a cluster's URL") as caught:
+        Store(RedisSettings(), url="redis+cluster://user:hidden@:port,")
+    assert "hidden" not in str(caught.value)
+    await store.close()
