@@ -60,6 +60,7 @@ def create_app(options: Options) -> web.Application:
         for path in (BASE + route.path, BASE + route.path + "/"):
             app.router.add_route(route.method, path, served)
     app.router.add_get("/control/books", control.books)
+    app.router.add_get("/control/calls", control.calls)
     app.router.add_post("/control/faults", control.add_fault)
     app.router.add_get("/control/faults", control.list_faults)
     app.router.add_delete("/control/faults", control.clear_faults)
@@ -77,7 +78,10 @@ def _served(route: Route) -> Handler:
 
     async def serve(request: web.Request) -> web.StreamResponse:
         sandbox = request.app[SANDBOX]
-        sandbox.calls[route.name] += 1
+        with sandbox.noted(route.name):
+            return await answer(request, sandbox)
+
+    async def answer(request: web.Request, sandbox: Sandbox) -> web.StreamResponse:
         faults = sandbox.faults.take(route.name)
         request[FAULTS] = faults
         for fault in (f for f in faults if f.when == "before"):

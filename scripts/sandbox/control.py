@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -54,6 +55,13 @@ async def books(request: web.Request) -> web.Response:
             "calls": dict(sandbox.calls),
         }
     )
+
+
+async def calls(request: web.Request) -> web.Response:
+    """Every call of late: when it came, and when it was answered."""
+    sandbox = request.app[SANDBOX]
+    entries = [{"route": c.route, "came_s": c.came_s, "left_s": c.left_s} for c in sandbox.diary]
+    return web.json_response({"now_s": time.monotonic(), "calls": entries})
 
 
 async def add_fault(request: web.Request) -> web.Response:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
-from collections import Counter
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +18,9 @@ from scripts.sandbox.journal import Journal
 from scripts.sandbox.ledger import Ledger
 from scripts.sandbox.life import Pace
 from scripts.sandbox.requests import Refusal
+
+#: Enough for every drill; a sandbox that runs for weeks must not grow by it.
+DIARY_LENGTH = 10_000
 
 #: The faults one request meets.
 FAULTS = web.RequestKey("faults", list[Fault])
@@ -39,6 +45,16 @@ class Options:
 
 
 @dataclass(slots=True)
+class Call:
+    """One request received; moments of the monotonic clock."""
+
+    route: str
+    came_s: float
+    #: None while it is still held.
+    left_s: float | None = None
+
+
+@dataclass(slots=True)
 class Sandbox:
     options: Options
     ledger: Ledger = field(init=False)
@@ -46,6 +62,8 @@ class Sandbox:
     faults: Faults = field(default_factory=Faults)
     #: Requests received, by route.
     calls: Counter[str] = field(default_factory=Counter)
+    #: The latest of them with their moments, oldest first.
+    diary: deque[Call] = field(default_factory=lambda: deque(maxlen=DIARY_LENGTH))
 
     def __post_init__(self) -> None:
         state = self.options.state
@@ -54,6 +72,17 @@ class Sandbox:
     @property
     def network(self) -> str:
         return self.options.network
+
+    @contextlib.contextmanager
+    def noted(self, route: str) -> Iterator[None]:
+        """Count a request while it is here, and write down when."""
+        self.calls[route] += 1
+        call = Call(route, time.monotonic())
+        self.diary.append(call)
+        try:
+            yield
+        finally:
+            call.left_s = time.monotonic()
 
     def may_read(self, key: str | None) -> bool:
         read_key = self.options.read_key

@@ -108,3 +108,15 @@ async def test_books_tell_every_payment_and_call(http: Http) -> None:
     _, books = await http.get("/control/books")
     assert [entry["metadata"] for entry in books["payments"]] == ["a job"]
     assert books["calls"] == {"POST /payment": 1, "GET /payment": 1}
+
+
+async def test_diary_tells_when_each_call_came_and_was_answered(
+    http: Http, sandbox: RunningSandbox
+) -> None:
+    sandbox.fault("latency", "POST /payment", seconds=0.05)
+    await http.post("/payment", new_payment())
+    await http.get("/payment", network="Preprod")
+    _, diary = await http.get("/control/calls")
+    first, second = diary["calls"]
+    assert [first["route"], second["route"]] == ["POST /payment", "GET /payment"]
+    assert first["came_s"] + 0.05 <= first["left_s"] <= second["came_s"] <= second["left_s"]
