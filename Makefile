@@ -45,7 +45,8 @@ bench: $(STAMP) $(BENCH_STAMP)  ## Tollgate beside a bare handler and FastAPI + 
 	@exec $(BIN)/python -m scripts.bench $(ARGS)
 
 chaos-limits: $(STAMP)  ## Redis away for 20 s under load, and back: do the limits hold?
-	@OUTAGE_SECONDS=20 exec $(BIN)/python -m pytest -p no:cacheprovider tests/e2e/test_limits_outage.py $(ARGS)
+	@OUTAGE_SECONDS=20 exec $(BIN)/python -m pytest -q -rP \
+		tests/e2e/test_limits_outage.py $(ARGS)
 
 lock:  ## Write the lock files anew; needs uv (ARGS=--upgrade for newer versions)
 	$(COMPILE) setup.cfg -o $(LOCKS)/runtime.lock
