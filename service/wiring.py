@@ -32,6 +32,7 @@ from service.jobs.settlement import Settler
 from service.metrics import Metrics
 from service.payments.client import PaymentClient
 from service.payments.gateway import PaymentGateway
+from service.payments.key import KeyWatch
 from service.runners.runners import Runners
 from service.settings import Settings
 from service.store.client import Store
@@ -40,6 +41,8 @@ from service.store.client import Store
 DATABASE_WAIT_S = 3.0
 #: How often waiting questions and overlong runs are looked for.
 EXPIRE_INTERVAL_S = 5.0
+#: How often the watch over the payment key is woken; it knows itself when to ask.
+KEY_INTERVAL_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Services:
     rules: Rules
     catalog: Catalog
     gateway: PaymentGateway
+    key: KeyWatch
     repository: JobRepository
     lifecycle: Lifecycle
     runs: Runs
@@ -122,6 +126,8 @@ async def connect(
             metrics=metrics,
             runs=run_loop,
         )
+        stack.push_async_callback(lifecycle.close)
+        key = KeyWatch(gateway, network=settings.payment.network)
         services = Services(
             metrics=metrics,
             store=store,
@@ -133,10 +139,11 @@ async def connect(
             ),
             catalog=catalog,
             gateway=gateway,
+            key=key,
             repository=repository,
             lifecycle=lifecycle,
             runs=runs,
-            health=_health(store, database, breaker, metrics),
+            health=_health(store, database, breaker, key, metrics),
         )
         if loops:
             await _start_background(stack, settings, services, run_loop, owner)
@@ -152,6 +159,9 @@ async def _start_background(
     stack.push_async_callback(services.rules.stop)
     await services.health.start()
     stack.push_async_callback(services.health.stop)
+    key_loop = Loop("payment-key", services.key.tick, interval_s=KEY_INTERVAL_S)
+    key_loop.start()
+    stack.push_async_callback(key_loop.stop)
     if settings.server.role == "web":
         return
     reconciler = Reconciler(
@@ -183,7 +193,9 @@ async def _start_background(
     stack.push_async_callback(run_loop.stop)
 
 
-def _health(store: Store, database: Database, breaker: Breaker, metrics: Metrics) -> Health:
+def _health(
+    store: Store, database: Database, breaker: Breaker, key: KeyWatch, metrics: Metrics
+) -> Health:
     async def redis() -> ComponentState:
         await store.ping()
         return ComponentState("ok")
@@ -203,10 +215,16 @@ def _health(store: Store, database: Database, breaker: Breaker, metrics: Metrics
     async def payment() -> ComponentState:
         seen = await breaker.snapshot()
         metrics.breaker("payment", seen.state)
-        detail = {"breaker": seen.state, "retry_after_ms": seen.retry_after_ms}
-        if seen.state == "closed":
-            return ComponentState("ok", detail=detail)
-        return ComponentState("degraded", detail=detail, mode="payment_open")
+        detail = {
+            "breaker": seen.state,
+            "retry_after_ms": seen.retry_after_ms,
+            "key": key.fault or key.state,
+        }
+        if seen.state != "closed":
+            return ComponentState("degraded", detail=detail, mode="payment_open")
+        if key.state == "unusable":
+            return ComponentState("degraded", detail=detail, mode="payment_key_unusable")
+        return ComponentState("ok", detail=detail)
 
     health = Health()
     health.register("redis", redis, critical=False)

@@ -22,6 +22,14 @@ from service.logs import configure_logging
 from service.settings import LoggingSettings
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+_JOB_STATES = (
+    "creating",
+    "awaiting_payment",
+    "running",
+    "awaiting_input",
+    "completed",
+    "failed",
+)
 _PRINCIPAL = "an address, key:NAME, or fleet for what all clients share"
 
 
@@ -105,8 +113,19 @@ def _parser() -> argparse.ArgumentParser:
     _add(breaker, "show", "breaker:show", "show its state for the whole fleet")
 
     jobs = _group(commands, "jobs", "jobs")
-    show = _add(jobs, "show", "jobs:show", "show a job and its history")
+    show = _add(jobs, "show", "jobs:show", "show a job and its history, but not its input")
     show.add_argument("id", type=UUID, metavar="ID")
+    oldest = _add(jobs, "list", "jobs:listing", "list jobs that are not through, the oldest first")
+    oldest.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        choices=_JOB_STATES,
+        help="jobs in this state instead (may be repeated)",
+    )
+    oldest.add_argument(
+        "--limit", type=_count, default=50, metavar="N", help="at most so many (default: 50)"
+    )
 
     _add(commands, "openapi", "openapi:show", "print the OpenAPI document")
 
@@ -128,6 +147,13 @@ def _group(
 ) -> argparse._SubParsersAction[argparse.ArgumentParser]:
     parser = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 10_000:
+        raise ValueError(text)
+    return count
 
 
 def _seconds(text: str) -> float:

@@ -3,7 +3,8 @@
 Starting a paid job is an intent first: the job and its idempotency key are in PostgreSQL before the
 payment service is called, with the job's id as the payment's metadata. Whatever dies when, the
 reconciler finds such an intent and asks the payment service by that metadata, so that there is
-never a second payment and never a payment without its job.
+never a second payment and never a payment without its job. From the intent on, starting goes on
+though the client leaves or the request's time is over.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from service import deadline
 from service.errors import (
+    DeadlineExceeded,
+    DependencyError,
     FieldError,
     IdempotencyMismatch,
     InvalidInput,
     NotAwaitingInput,
+    PaymentOutcomeUnknown,
     PaymentRejected,
     PaymentUnavailable,
     RequestInProgress,
+    TollgateError,
     UnknownJob,
 )
+from service.jobs.detached import Detached
 from service.jobs.models import (
     Job,
     JobState,
@@ -49,6 +56,16 @@ log = structlog.get_logger()
 
 #: How often a waiting status request looks again.
 WAIT_STEP_S = 0.5
+#: For writing down what became of a payment call, whatever the request has left.
+RECORD_S = 10.0
+#: Between two tries at that.
+RECORD_PAUSE_S = 0.25
+#: At shutdown, for what clients have left behind; requests in hand have had their time before.
+CLOSE_S = 10.0
+#: A payment call usually takes no longer than this.
+USUAL_START_S = 2.0
+#: After the moment an intent is looked at, until what was found is written down.
+LOOK_S = 1.0
 
 
 class PaymentMaker(Protocol):
@@ -76,6 +93,11 @@ class Lifecycle:
         self._payment = payment
         self._metrics = metrics
         self._runs = runs
+        self._detached = Detached()
+
+    async def close(self) -> None:
+        """Wait for starts whose clients have left; before the gateway and the database close."""
+        await self._detached.close(within_s=CLOSE_S)
 
     async def start(self, command: StartCommand) -> Started:
         """Record the job, have its payment made, and give its terms; free jobs run at once.
@@ -86,6 +108,9 @@ class Lifecycle:
         find out (the same key answers with the job once it has).
         """
         new = self._new_job(command)
+        return await self._detached.finish(self._begin(new, command), name=f"start-{new.id}")
+
+    async def _begin(self, new: NewJob, command: StartCommand) -> Started:
         holder = await self._repository.create(new)
         if holder is not None:
             return await self._replay(holder, new.fingerprint)
@@ -206,20 +231,59 @@ class Lifecycle:
         if holder.fingerprint != fingerprint:
             raise IdempotencyMismatch
         job = await self._repository.get(holder.job_id)
-        if job is None or job.state is JobState.CREATING:
-            raise RequestInProgress
+        if job is None or (job.payment is None and not job.free and job.state is JobState.FAILED):
+            # Its key has just been released: the next request makes a new job.
+            raise RequestInProgress(retry_after_s=LOOK_S)
+        if job.state is JobState.CREATING:
+            look_s = await self._repository.next_look_s(job.id)
+            raise RequestInProgress(
+                retry_after_s=USUAL_START_S if look_s is None else look_s + LOOK_S
+            )
         return Started(job, replayed=True)
 
     async def _have_paid(self, new: NewJob) -> None:
         try:
             terms = terms_of(await self._gateway.create(self._order(new)))
-        except (PaymentUnavailable, PaymentRejected) as error:
+        except (PaymentUnavailable, PaymentRejected, DeadlineExceeded) as error:
             # Certainly no payment: the job ends here, and the key may be used again.
-            if await self._repository.abandon(new.id, error.code, error.message):
-                self._metrics.job_moved(JobState.CREATING, JobState.FAILED)
+            await self._abandon(new, error)
             raise
-        if await self._repository.attach(new.id, terms, "payment-requested"):
-            self._metrics.job_moved(JobState.CREATING, JobState.AWAITING_PAYMENT)
+        except PaymentOutcomeUnknown:
+            await self._look_soon(new)
+            raise
+        with deadline.instead(RECORD_S):
+            await self._attach(new, terms)
+
+    async def _attach(self, new: NewJob, terms: PaymentTerms) -> None:
+        """The payment exists: write it down, and do not take the first no for an answer."""
+        while True:
+            try:
+                if await self._repository.attach(new.id, terms, "payment-requested"):
+                    self._metrics.job_moved(JobState.CREATING, JobState.AWAITING_PAYMENT)
+            except (DependencyError, DeadlineExceeded) as error:
+                left_s = deadline.remaining_s() or 0.0
+                log.warning("payment_not_attached", job_id=str(new.id), code=error.code)
+                if left_s < 2 * RECORD_PAUSE_S:
+                    raise PaymentOutcomeUnknown from error
+                await asyncio.sleep(RECORD_PAUSE_S)
+            else:
+                return
+
+    async def _abandon(self, new: NewJob, why: TollgateError) -> None:
+        """Where this fails too, the reconciler gives the intent up after its grace."""
+        try:
+            with deadline.instead(RECORD_S):
+                if await self._repository.abandon(new.id, why.code, why.message):
+                    self._metrics.job_moved(JobState.CREATING, JobState.FAILED)
+        except (DependencyError, DeadlineExceeded) as error:
+            log.warning("intent_not_abandoned", job_id=str(new.id), code=error.code)
+
+    async def _look_soon(self, new: NewJob) -> None:
+        try:
+            with deadline.instead(RECORD_S):
+                await self._repository.look_soon(new.id)
+        except (DependencyError, DeadlineExceeded) as error:
+            log.warning("intent_not_hastened", job_id=str(new.id), code=error.code)
 
     def _order(self, new: NewJob) -> PaymentOrder:
         now = datetime.now(UTC)
