@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from service import metrics
 from service.admission.rules import Rules
 from service.api import keys, middlewares, routes
+from service.api.handlers.operations import HealthPage
 from service.api.identity import ClientIdentity
 from service.settings import ServerSettings, Settings
 from service.wiring import Services, connect
@@ -24,19 +25,27 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
     ``loops=False`` leaves out the background work (job loops, health polling, heartbeats).
     """
     registry = CollectorRegistry()
+    if settings.server.fast_answers:
+        steps = middlewares.in_order_fast(metrics.HttpCounts(registry))
+    else:
+        steps = middlewares.in_order(metrics.http_middleware(registry))
     app = web.Application(
-        middlewares=middlewares.in_order(metrics.http_middleware(registry)),
+        middlewares=steps,
         client_max_size=settings.server.body_limit_bytes,
     )
     routes.setup(app)
     _set_edge_keys(app, settings)
     app[keys.METRICS_PAGE] = metrics.page_handler(registry)
+    app[keys.HEALTH_PAGE] = HealthPage(fast=settings.server.fast_answers)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
         drain = app[keys.DRAINING]
-        async with connect(
-            settings, loops=loops, registry=registry, draining=lambda: drain.draining
-        ) as services:
+        async with (
+            connect(
+                settings, loops=loops, registry=registry, draining=lambda: drain.draining
+            ) as services,
+            metrics.handing_over(registry),
+        ):
             _set_service_keys(app, services)
             yield
 

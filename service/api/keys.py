@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from service.api.identity import ClientIdentity
 
 if TYPE_CHECKING:
     from service.admission.limiter import Limiter
+    from service.admission.models import Decision
     from service.admission.rules import Rules
     from service.api.handlers.operations import HealthPage
     from service.breaker.breaker import Breaker
@@ -41,14 +41,15 @@ class RequestRecord:
 
     request_id: str
     client: Client
-    received_s: float = field(default_factory=time.monotonic)
+    #: On the monotonic clock.
+    received_s: float
     policy: str | None = None
     flow: str | None = None
     job: str | None = None
     problem: str | None = None
     detail: str | None = None
-    #: Fields every answer to this request carries, refusals and failures too.
-    limit_fields: Mapping[str, str] = field(default_factory=dict)
+    #: Under which it came in: every answer tells what is left, failures too.
+    decision: Decision | None = None
 
 
 CATALOG: web.AppKey[Catalog] = web.AppKey("catalog")

@@ -6,10 +6,19 @@ bucket the quota is the burst, and the window the time an empty bucket takes to 
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from service.admission.models import Decision, LimitState
+    from service.admission.models import Decision, LimitState, Policy
+
+#: Waiters for a bucket they share come back spread over this much more than the wait, so that
+#: they do not all come at once: a part of it, at most so much. Never earlier.
+JITTER = 0.1
+MOST_JITTER_MS = 2000
+
+_random = random.Random()  # noqa: S311 - spread, not secrets
 
 
 def fields(decision: Decision) -> dict[str, str]:
@@ -17,24 +26,57 @@ def fields(decision: Decision) -> dict[str, str]:
     states = [state for state in decision.states if not state.policy.shadow]
     if not states:
         return {}
-    return {
-        "RateLimit-Policy": ", ".join(_policy(state) for state in states),
-        "RateLimit": ", ".join(_state(state) for state in states),
-    }
+    return {"RateLimit-Policy": quotas(states), "RateLimit": rests(states)}
 
 
-def denial_fields(decision: Decision) -> dict[str, str]:
+def lines(decision: Decision) -> str:
+    """The same as lines of a head."""
+    states = decision.states
+    if len(states) != 1 or states[0].policy.shadow:
+        return "".join(f"{name}: {value}\r\n" for name, value in fields(decision).items())
+    return f"RateLimit-Policy: {_quota(states[0].policy)}\r\nRateLimit: {_rest(states[0])}\r\n"
+
+
+def denial_fields(decision: Decision, retry_after_s: int) -> dict[str, str]:
     """The fields of a refusal: a client that sleeps ``Retry-After`` seconds gets in."""
-    return {**fields(decision), "Retry-After": str(decision.retry_after_s)}
+    return {**fields(decision), "Retry-After": str(retry_after_s)}
 
 
-def _policy(state: LimitState) -> str:
-    policy = state.policy
+def retry_after_ms(decision: Decision) -> int:
+    """How long a refused client waits, at least 1 ms: until every violated limit has room.
+
+    Where one of them is the whole fleet's, a little longer, each client by another bit.
+    """
+    wait_ms, shared = 1, False
+    for state in decision.states:
+        if state.wait_ms > 0 and not state.policy.shadow:
+            wait_ms = max(wait_ms, state.wait_ms)
+            shared = shared or state.policy.scope == "fleet"
+    if shared:
+        wait_ms += int(_random.random() * min(wait_ms * JITTER, MOST_JITTER_MS))
+    return wait_ms
+
+
+def ceil_seconds(ms: int) -> int:
+    return -(-ms // 1000)
+
+
+def quotas(states: Sequence[LimitState]) -> str:
+    """The value of ``RateLimit-Policy``; shadow policies are none of a client's business."""
+    return ", ".join([_quota(state.policy) for state in states if not state.policy.shadow])
+
+
+def rests(states: Sequence[LimitState]) -> str:
+    """The value of ``RateLimit``."""
+    return ", ".join([_rest(state) for state in states if not state.policy.shadow])
+
+
+def _quota(policy: Policy) -> str:
     return f'"{policy.name}";q={policy.burst};w={policy.window_s}'
 
 
-def _state(state: LimitState) -> str:
-    return f'"{state.policy.name}";r={state.remaining};t={_ceil_seconds(_wait_ms(state))}'
+def _rest(state: LimitState) -> str:
+    return f'"{state.policy.name}";r={state.remaining};t={ceil_seconds(_wait_ms(state))}'
 
 
 def _wait_ms(state: LimitState) -> int:
@@ -48,7 +90,3 @@ def _wait_ms(state: LimitState) -> int:
         return state.refill_ms
     others_ms = (state.policy.burst - 1) * state.policy.emission_interval_us // 1000
     return max(0, state.refill_ms - others_ms)
-
-
-def _ceil_seconds(ms: int) -> int:
-    return -(-ms // 1000)

@@ -180,9 +180,8 @@ INTERNAL_TABLE: tuple[Route, ...] = (*_PROBES, _metrics(None))
 
 
 def setup(app: web.Application) -> None:
-    """Add the public rows, and what admission and two pages must know of them."""
+    """Add the public rows, and what admission and a page must know of them."""
     _add(app, TABLE)
-    app[keys.HEALTH_PAGE] = operations.HealthPage()
     app[keys.OPENAPI] = openapi.render(TABLE)
 
 

@@ -144,6 +144,7 @@ class AdminSettings(Section):
 
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
-    #: Share of successful requests that get an access line; failures always do.
+    #: Share of requests, answered well or refused for a limit, that get an access line; failures
+    #: always do.
     access_sample: float = Field(default=1.0, ge=0, le=1)
     format: Literal["json", "console"] = "json"

@@ -10,11 +10,15 @@ import pytest
 import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestClient
+from prometheus_client import CollectorRegistry
 
 from service import deadline, errors
 from service.api import keys
 from service.api.identity import ClientIdentity
 from service.api.middlewares import in_order_internal
+from service.api.middlewares.way import Way
+from service.logs import with_request_id
+from service.metrics import HttpCounts
 from service.settings import LoggingSettings, ServerSettings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -24,12 +28,19 @@ LIMIT_S = 0.3
 NEVER_S = 60
 
 
+@pytest.fixture(params=["fast", "plain"])
+def fast(request: pytest.FixtureRequest) -> bool:
+    """Both ways make the same promises."""
+    return bool(request.param == "fast")
+
+
 @pytest.fixture
-async def serve(aiohttp_client: Any) -> Serve:
+async def serve(aiohttp_client: Any, fast: bool) -> Serve:
     """Puts one handler behind the middlewares, at ``/x``."""
 
     async def start(handler: Handler, *, sample: float = 1.0, **server: Any) -> Client:
-        app = web.Application(middlewares=in_order_internal())
+        way = (Way(HttpCounts(CollectorRegistry()), limited=False),)
+        app = web.Application(middlewares=way if fast else in_order_internal())
         settings = ServerSettings(**{"request_timeout": LIMIT_S, **server})
         app[keys.SERVER] = settings
         app[keys.LOGGING] = LoggingSettings(access_sample=sample)
@@ -44,9 +55,7 @@ async def serve(aiohttp_client: Any) -> Serve:
 
 @pytest.fixture
 def logged() -> Any:
-    with structlog.testing.capture_logs(
-        processors=[structlog.contextvars.merge_contextvars]
-    ) as entries:
+    with structlog.testing.capture_logs(processors=[with_request_id]) as entries:
         yield entries
 
 
@@ -114,6 +123,7 @@ class TestContext:
         await client.get("/nowhere")
         assert [line["status"] for line in lines(logged, "request")] == [404]
 
+    @pytest.mark.parametrize("fast", [False])
     async def test_inner_layers_see_no_peer_and_only_known_methods(self, serve: Serve) -> None:
         seen: list[tuple[str | None, str]] = []
 

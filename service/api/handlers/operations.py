@@ -9,33 +9,41 @@ from aiohttp import web
 
 import service
 from service.api import answers, keys, schemas
+from service.api.rendered import Rendered, start_of
 
 if TYPE_CHECKING:
     from service.health import Health, HealthSnapshot
 
 #: The page is rendered at most this often.
 HEALTH_PAGE_S = 1.0
+_HEALTH_START = start_of(
+    200, "OK", [("Cache-Control", answers.NEVER_STORED), ("Content-Type", "application/json")]
+)
 #: The component whose detail tells the breaker's state.
 PAYMENT = "payment"
 
 
 class HealthPage:
-    """``/health`` as bytes, rendered once a second whoever asks."""
+    """``/health``, rendered once a second whoever asks; ``fast``: its head too (``rendered``)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast: bool) -> None:
+        self._fast = fast
         self._raw = b""
         self._until_s = 0.0
 
-    def read(self, health: Health) -> bytes:
+    def answer(self, health: Health) -> web.Response:
         now_s = time.monotonic()
         if now_s >= self._until_s:
             self._raw = answers.encode(_summary(health.snapshot()))
             self._until_s = now_s + HEALTH_PAGE_S
-        return self._raw
+        if self._fast:
+            return Rendered(200, _HEALTH_START, self._raw)
+        return answers.answer(self._raw)
 
 
 async def health(request: web.Request) -> web.StreamResponse:
-    return answers.answer(request.app[keys.HEALTH_PAGE].read(request.app[keys.HEALTH]))
+    app = request.app
+    return app[keys.HEALTH_PAGE].answer(app[keys.HEALTH])
 
 
 async def health_detailed(request: web.Request) -> web.StreamResponse:

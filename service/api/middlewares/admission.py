@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.admission.models import Decision
-from service.api import keys, problems, ratelimit_fields
+from service.api import keys, refusals
 from service.errors import ClientDenied
 
 if TYPE_CHECKING:
-    from service.metrics import Metrics
+    from collections.abc import Callable, Sequence
+
+    from service.admission.limiter import Limiter
+    from service.admission.models import Charge, Decision
+    from service.admission.rules import Rules
+    from service.api.keys import RequestRecord
+    from service.metrics.admission import AdmissionCounts
+
+    Refuse = Callable[[Decision, RequestRecord], web.Response]
 
 #: For every path that is not in the route table, so that floods of 404s are limited too.
 DEFAULT_POLICY = "default"
@@ -20,54 +27,65 @@ DEFAULT_POLICY = "default"
 
 @web.middleware
 async def admission(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Charge the route's policy to the client; refuse with the problem ``quota-exceeded``."""
-    name = _policy_name(request)
+    """Charge the route's policies to the client; refuse with the problem ``quota-exceeded``."""
+    name = policy_name(request)
     if name is None:
         return await handler(request)
+    app = request.app
+    gate = Gate(app[keys.RULES], app[keys.LIMITER], app[keys.METRICS].admission, refusals.refuse)
     record = request[keys.RECORD]
-    record.policy = name
-    ruling = request.app[keys.RULES].current.judge(name, record.client)
-    if ruling.refused:
-        raise ClientDenied
-    decision = await request.app[keys.LIMITER].take(ruling.charges)
-    _count(request.app[keys.METRICS], decision)
-    if not decision.allowed:
-        return _refuse(request, decision)
-    record.limit_fields = ratelimit_fields.fields(decision)
-    return await handler(request)
+    charges = gate.charges(record, name)
+    refused = gate.refusal_at_once(record, charges) or await gate.refusal(record, charges)
+    return refused if refused is not None else await handler(request)
 
 
-def _policy_name(request: web.Request) -> str | None:
+class Gate:
+    """The three questions, in this order; each may cost more than the one before."""
+
+    def __init__(
+        self, rules: Rules, limiter: Limiter, counts: AdmissionCounts, refuse: Refuse
+    ) -> None:
+        self._rules = rules
+        self._limiter = limiter
+        self._counts = counts
+        self._refuse = refuse
+
+    def charges(self, record: RequestRecord, policy: str) -> Sequence[Charge]:
+        """What it costs; nothing for those who are never limited. Raises ClientDenied."""
+        record.policy = policy
+        ruling = self._rules.current.judge(policy, record.client)
+        if ruling.refused:
+            raise ClientDenied
+        return ruling.charges
+
+    def refusal_at_once(
+        self, record: RequestRecord, charges: Sequence[Charge]
+    ) -> web.Response | None:
+        """The refusal of what is known to find no room, without asking anybody."""
+        decision = self._limiter.deny_locally(charges)
+        return None if decision is None else self._refused(decision, record)
+
+    async def refusal(
+        self, record: RequestRecord, charges: Sequence[Charge]
+    ) -> web.Response | None:
+        """Charge it; None lets it in, and its answer will tell what is left."""
+        if not charges:
+            return None
+        decision = await self._limiter.take(charges)
+        if not decision.allowed:
+            return self._refused(decision, record)
+        self._counts.decided(decision)
+        record.decision = decision
+        return None
+
+    def _refused(self, decision: Decision, record: RequestRecord) -> web.Response:
+        self._counts.decided(decision)
+        return self._refuse(decision, record)
+
+
+def policy_name(request: web.Request) -> str | None:
+    """The route class of the table; None is counted against no one."""
     resource = request.match_info.route.resource
     if resource is None:
         return DEFAULT_POLICY
     return request.app[keys.ROUTE_POLICIES].get(resource.canonical, DEFAULT_POLICY)
-
-
-def _count(metrics: Metrics, decision: Decision) -> None:
-    refused = {state.policy.name for state in (*decision.violated, *decision.would_deny)}
-    for state in decision.states:
-        name = state.policy.name
-        if name not in refused:
-            outcome = "local" if decision.degraded else "allowed"
-        else:
-            outcome = "shadow" if state.policy.shadow else "denied"
-        metrics.admission_decisions.labels(name, outcome).inc()
-
-
-def _refuse(request: web.Request, decision: Decision) -> web.Response:
-    violated = decision.violated
-    policy = violated[0].policy
-    problem = problems.quota_exceeded(
-        detail=(
-            f'Quota "{policy.name}" allows {policy.burst} requests per {policy.window_s} s;'
-            f" retry in {decision.retry_after_s} s."
-        ),
-        violated=tuple(state.policy.name for state in violated),
-        retry_after_ms=max(state.wait_ms for state in violated),
-        headers=ratelimit_fields.denial_fields(decision),
-    )
-    record = request[keys.RECORD]
-    record.problem = problem.code
-    record.detail = problem.detail
-    return problems.render(problem, request_id=record.request_id)

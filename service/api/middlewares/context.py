@@ -1,7 +1,6 @@
-"""Outermost: the request's id, its client, its access line, and what every answer carries.
+"""Outermost: the request's id, its client, and what every answer carries.
 
-It must see every request and never raise. Inward goes a clone whose peer is ``-`` and whose method
-is a known one: both become labels of the exporter's metrics, which must stay few.
+It must see every request and never raise.
 """
 
 from __future__ import annotations
@@ -10,38 +9,41 @@ import asyncio
 import random
 import re
 import time
-from uuid import UUID
+from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from multidict import istr
 
-from service.api import keys
+from service import logs
+from service.api import keys, ratelimit_fields
 from service.api.keys import RequestRecord
+from service.api.middlewares import access_line
+from service.api.rendered import Rendered
 
-REQUEST_ID = "X-Request-Id"
-_REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}")
+if TYPE_CHECKING:
+    from service.api.identity import ClientIdentity
+
+REQUEST_ID = istr("X-Request-Id")
 #: What the log shows for a client that had gone before it was answered (nginx's convention).
 CLIENT_GONE = 499
-_MAX_PATH = 200
+_REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-log = structlog.get_logger()
 _random = random.Random()  # noqa: S311 - ids to find a request by, not secrets; seeded per process
 
 
 @web.middleware
 async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Identify the request, pass it on, stamp the answer, write the access line."""
-    record = RequestRecord(
-        request_id=_request_id(request),
-        client=request.app[keys.IDENTITY].of(request.remote, request.headers),
-    )
-    request[keys.RECORD] = record
-    structlog.contextvars.bind_contextvars(request_id=record.request_id)
+    """Identify the request, pass it on, stamp the answer, write the access line.
+
+    The plain way. Inward goes a clone whose peer is ``-`` and whose method is a known one: both
+    become labels of the exporter's metrics, which must stay few.
+    """
+    record = identify(request, request.app[keys.IDENTITY])
     inner = request.clone(
         remote="-",
         client_max_size=request.app[keys.SERVER].body_limit_bytes,
-        method=request.method if request.method in hdrs.METH_ALL else "UNKNOWN",
+        method=known_method(request),
     )
     status = CLIENT_GONE
     try:
@@ -53,41 +55,42 @@ async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = 500
         raise
     finally:
-        _write_access_line(request, record, status)
-    if not response.prepared:
-        response.headers[REQUEST_ID] = record.request_id
-        if not 300 <= response.status < 400:
-            response.headers.update(record.limit_fields)
+        access_line.write(request, record, status, sample=request.app[keys.LOGGING].access_sample)
+    stamp(response, record)
     return response
 
 
-def _request_id(request: web.Request) -> str:
-    offered = request.headers.get(REQUEST_ID, "")
-    if _REQUEST_ID_PATTERN.fullmatch(offered):
-        return offered
-    return str(UUID(int=_random.getrandbits(128), version=4))
+def identify(request: web.Request, identity: ClientIdentity) -> RequestRecord:
+    """The record of a request that has just come in, known to all that is logged from here on."""
+    headers = request.headers
+    offered = headers.get(REQUEST_ID)
+    if offered is None or not _REQUEST_ID_PATTERN.fullmatch(offered):
+        offered = _new_id()
+    record = RequestRecord(offered, identity.of(request.remote, headers), time.monotonic())
+    request[keys.RECORD] = record
+    logs.REQUEST_ID.set(offered)  # the server runs each request in a context of its own
+    return record
 
 
-def _write_access_line(request: web.Request, record: RequestRecord, status: int) -> None:
-    sample = request.app[keys.LOGGING].access_sample
-    if status < 400 and sample < 1 and _random.random() >= sample:
-        return
-    resource = request.match_info.route.resource
-    optional = {
-        "policy": record.policy,
-        "flow": record.flow,
-        "job": record.job,
-        "problem": record.problem,
-        "detail": record.detail,
-    }
-    write = log.warning if status >= 500 else log.info
-    write(
-        "request",
-        method=request.method[:20],
-        route=resource.canonical if resource else None,
-        path=request.rel_url.raw_path[:_MAX_PATH].encode("ascii", "backslashreplace").decode(),
-        status=status,
-        duration_ms=round((time.monotonic() - record.received_s) * 1000, 2),
-        client=record.client.address,
-        **{name: value for name, value in optional.items() if value is not None},
-    )
+def known_method(request: web.Request) -> str:
+    """A method fit to be a label."""
+    method = request.method
+    return method if method in hdrs.METH_ALL else "UNKNOWN"
+
+
+def stamp(response: web.StreamResponse, record: RequestRecord) -> None:
+    """What every answer carries: its id, and what is left of the limits it was asked under."""
+    decision = record.decision
+    if type(response) is Rendered:
+        limits = "" if decision is None else ratelimit_fields.lines(decision)
+        response.tell(f"X-Request-Id: {record.request_id}\r\n{limits}")
+    elif not response.prepared:
+        response.headers[REQUEST_ID] = record.request_id
+        if decision is not None and not 300 <= response.status < 400:
+            response.headers.update(ratelimit_fields.fields(decision))
+
+
+def _new_id() -> str:
+    """A random UUID (version 4), at a third of the cost of ``uuid.uuid4``."""
+    text = f"{_random.getrandbits(128):032x}"
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -8,6 +8,7 @@ client's going away, the server's stopping, and one a driver made up.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
@@ -17,32 +18,59 @@ from service.api import keys
 from service.deadline import CURRENT, Deadline
 from service.errors import DeadlineExceeded, QueryTimeout
 
+if TYPE_CHECKING:
+    from service.api.keys import RequestRecord
+
 log = structlog.get_logger()
 
 
 @web.middleware
 async def deadline(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Run the rest under the request's Deadline; raises DeadlineExceeded once it has passed."""
-    budget = Deadline(request[keys.RECORD].received_s + request.app[keys.SERVER].request_timeout)
-    CURRENT.set(budget)  # the server runs each request in a context of its own
+    """Run the rest under the request's Deadline; raises DeadlineExceeded once it has passed.
+
+    The plain way, with a timer for each request; the fast way asks a ``Sweep``.
+    """
+    budget = give_budget(request[keys.RECORD], request.app[keys.SERVER].request_timeout)
     # Remaining time on the loop's clock, which need not be the one budgets are counted on.
     scope = asyncio.timeout_at(asyncio.get_running_loop().time() + budget.remaining_s())
     try:
         async with scope:
             response = await handler(request)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling() == 0:
-            # Nobody cancelled this request: a database driver gave up in its own way.
-            raise QueryTimeout("A dependency gave up on the request.") from error
-        raise
-    except Exception as error:
-        if scope.expired():
-            raise DeadlineExceeded from error
+    except (Exception, asyncio.CancelledError) as error:
+        if meant := meaning(error, asyncio.current_task(), over=scope.expired()):
+            raise meant from error
         raise
     if scope.expired():
-        # The handler swallowed the cancellation. Its answer is late: the promise counts.
-        log.error("deadline_swallowed")
-        if not response.prepared:
-            raise DeadlineExceeded
+        check_late(response)
     return response
+
+
+def give_budget(record: RequestRecord, seconds: float) -> Deadline:
+    """Start the request's Deadline: all inner layers know it from here on."""
+    budget = Deadline(record.received_s + seconds)
+    CURRENT.set(budget)  # the server runs each request in a context of its own
+    return budget
+
+
+def meaning(
+    error: BaseException, task: asyncio.Task[Any] | None, *, over: bool
+) -> DeadlineExceeded | QueryTimeout | None:
+    """What a failure stands for, if not for itself; ``over``: cancelled at its deadline.
+
+    Our own cancellation has been taken back (``Task.uncancel``) before this is asked.
+    """
+    cancelled_by_others = task is not None and task.cancelling() > 0
+    if isinstance(error, asyncio.CancelledError):
+        if cancelled_by_others:
+            return None  # the client went away, or the server stops
+        if not over:
+            # Nobody cancelled this request: a database driver gave up in its own way.
+            return QueryTimeout("A dependency gave up on the request.")
+    return DeadlineExceeded() if over else None
+
+
+def check_late(response: web.StreamResponse) -> None:
+    """The handler swallowed the cancellation. Its answer is late: the promise counts."""
+    log.error("deadline_swallowed")
+    if not response.prepared:
+        raise DeadlineExceeded

@@ -1,4 +1,4 @@
-"""Every failure becomes a problem, returned and not raised: what passes the exporter as an
+"""Every failure becomes a problem, returned and not raised: what passes the counting as an
 exception is counted as a bug.
 """
 
@@ -19,21 +19,22 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer with a problem; a failure nobody expected is logged with its stack trace, once."""
     try:
         return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return _answer(request, problems.from_http(error))
-    except TollgateError as error:
+    except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
+        return answer_to(error, request)
+
+
+def answer_to(error: Exception, request: web.Request) -> web.Response:
+    """The problem this failure is; a redirect, which is no failure, is raised again."""
+    if isinstance(error, TollgateError):
         problem = problems.from_error(error)
-        if problem.status == 500:
-            log.error("request_crashed", exc_info=error)
-        return _answer(request, problem)
-    except Exception as error:
+    elif isinstance(error, web.HTTPException):
+        if error.status < 400:
+            raise error
+        problem = problems.from_http(error)
+    else:
+        problem = problems.internal()
+    if problem.status == 500 and not isinstance(error, web.HTTPException):
         log.error("request_crashed", exc_info=error)
-        return _answer(request, problems.internal())
-
-
-def _answer(request: web.Request, problem: problems.Problem) -> web.Response:
     record = request[keys.RECORD]
     record.problem = problem.code
     record.detail = problem.detail

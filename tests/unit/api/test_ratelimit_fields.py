@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
 from service.admission.models import Decision, LimitState, Policy
-from service.api.ratelimit_fields import denial_fields, fields
+from service.api.ratelimit_fields import (
+    MOST_JITTER_MS,
+    ceil_seconds,
+    denial_fields,
+    fields,
+    lines,
+    retry_after_ms,
+)
 
 BURST = Policy("burst", tokens=20, period_s=2, burst=20)
 SUSTAINED = Policy("sustained", tokens=1000, period_s=3600, burst=1000)
+FLEET = Policy("fleet", tokens=10, period_s=60, burst=10, scope="fleet")
+TRIAL = Policy("trial", tokens=1, period_s=60, burst=1, shadow=True)
 
 
 def state(policy: Policy, *, remaining: int, wait_ms: int = 0, refill_ms: int = 0) -> LimitState:
@@ -40,11 +51,49 @@ def test_a_denial_says_when_to_come_back_by_its_worst_policy() -> None:
             state(SUSTAINED, remaining=0, wait_ms=2100, refill_ms=3_600_000),
         ),
     )
-    assert denial_fields(decision)["RateLimit"] == '"burst";r=7;t=2, "sustained";r=0;t=3'
-    assert denial_fields(decision)["Retry-After"] == "3"
+    found = denial_fields(decision, ceil_seconds(retry_after_ms(decision)))
+    assert found["RateLimit"] == '"burst";r=7;t=2, "sustained";r=0;t=3'
+    assert found["Retry-After"] == "3"
+
+
+def test_a_clients_own_limit_is_waited_for_to_the_millisecond() -> None:
+    decision = Decision(False, (state(BURST, remaining=0, wait_ms=100),))
+    assert {retry_after_ms(decision) for _ in range(50)} == {100}
+
+
+@pytest.mark.parametrize(("wait_ms", "most"), [(5000, 500), (3_600_000, MOST_JITTER_MS)])
+def test_waiters_for_a_limit_they_share_come_back_spread_and_never_early(
+    wait_ms: int, most: int
+) -> None:
+    decision = Decision(False, (state(FLEET, remaining=0, wait_ms=wait_ms),))
+    waits = {retry_after_ms(decision) - wait_ms for _ in range(500)}
+    assert min(waits) >= 0
+    assert most / 2 < max(waits) <= most
+
+
+def test_a_shared_limit_that_had_room_spreads_nothing() -> None:
+    decision = Decision(False, (state(FLEET, remaining=9), state(BURST, remaining=0, wait_ms=5000)))
+    assert {retry_after_ms(decision) for _ in range(50)} == {5000}
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        (),
+        (BURST,),
+        (TRIAL,),
+        (BURST, SUSTAINED),
+        (TRIAL, BURST),
+    ],
+)
+def test_lines_of_a_head_say_the_same(states: tuple[Policy, ...]) -> None:
+    decision = Decision(
+        True, tuple(state(policy, remaining=3, refill_ms=1300) for policy in states)
+    )
+    written = "".join(f"{name}: {value}\r\n" for name, value in fields(decision).items())
+    assert lines(decision) == written
 
 
 def test_shadow_policies_are_not_shown() -> None:
-    shadow = Policy("shadow", tokens=1, period_s=60, burst=1, shadow=True)
-    decision = Decision(True, (state(shadow, remaining=0, wait_ms=5000),))
+    decision = Decision(True, (state(TRIAL, remaining=0, wait_ms=5000),))
     assert fields(decision) == {}

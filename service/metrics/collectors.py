@@ -1,4 +1,4 @@
-"""Every measure Tollgate takes of itself, declared once; HTTP itself is the exporter's to count.
+"""Every measure Tollgate takes of itself, declared once; HTTP itself is counted in ``http``.
 
 ``prometheus_client`` decides when it is first imported whether values live in this process or in
 files shared by all workers of a replica, by PROMETHEUS_MULTIPROC_DIR: the server sets it before
@@ -8,27 +8,17 @@ never from what a client sent.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Literal
 
-from aiohttp_prometheus_exporter.handler import (
-    metrics as exporter_page,
-)
-from aiohttp_prometheus_exporter.middleware import (
-    prometheus_middleware_factory,
-)
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.multiprocess import MultiProcessCollector
 
-MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+from service.metrics.admission import AdmissionCounts
+
 #: A payment call has a budget of 24 s: fine where calls should be, coarse towards the limit.
 PAYMENT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 25)
 #: Runs last from milliseconds (built-in flows) to an hour.
 RUN_BUCKETS_S = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 1800, 3600)
 BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
-
-Middleware = Callable[..., Awaitable[Any]]
 
 
 class Metrics:
@@ -36,7 +26,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._admission()
+        self.admission = AdmissionCounts(registry)
         self._breaker_and_payments()
         self._jobs()
         self._database()
@@ -59,16 +49,6 @@ class Metrics:
         """Count one run of a flow and its time."""
         self.runner_runs.labels(kind, outcome).inc()
         self.runner_run_seconds.labels(kind).observe(seconds)
-
-    def _admission(self) -> None:
-        self.admission_decisions = self._counter(
-            "admission_decisions",
-            "Requests admitted or refused, by policy. outcome: allowed; denied (by the shared"
-            " bucket); local (allowed by this worker's share, Redis away); shadow (would have"
-            " been denied, the policy only watches).",
-            "policy",
-            "outcome",
-        )
 
     def _breaker_and_payments(self) -> None:
         self.breaker_state = self._gauge(
@@ -151,23 +131,3 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode=across_workers,
         )
-
-
-def http_middleware(registry: CollectorRegistry) -> Middleware:
-    """The exporter's middleware; it labels by ``remote``, so that must be one constant.
-
-    That is ``handler(request.clone(remote="-"))`` in the middleware outside it; otherwise every
-    client address becomes a series of its own.
-    """
-    middleware: Middleware = prometheus_middleware_factory(registry=registry)
-    return middleware
-
-
-def page_handler(registry: CollectorRegistry) -> Middleware:
-    """The handler of ``/metrics``: all workers of the replica where they share a directory."""
-    shown = registry
-    if os.environ.get(MULTIPROCESS_VARIABLE):
-        shown = CollectorRegistry()
-        MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
-    handler: Middleware = exporter_page(registry=shown)
-    return handler

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.metrics import Metrics, http_middleware, page_handler
 from service.server.master import forget_worker
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 async def page(registry: CollectorRegistry) -> web.Response:
@@ -32,14 +32,14 @@ async def text(registry: CollectorRegistry) -> str:
 async def test_page_is_prometheus_text_and_shows_what_was_counted() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    metrics.admission_decisions.labels("flows", "denied").inc(3)
+    metrics.payment_calls.labels("create", "ok").inc(3)
     metrics.breaker("payment", "half-open")
     metrics.pool(size=10, used=4, waiting=1)
     metrics.job_transitions.labels("none", "creating").inc()
     response = await page(registry)
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     shown = await text(registry)
-    assert 'tollgate_admission_decisions_total{outcome="denied",policy="flows"} 3.0' in shown
+    assert 'tollgate_payment_calls_total{operation="create",outcome="ok"} 3.0' in shown
     assert 'tollgate_breaker_state{breaker="payment"} 1.0' in shown
     assert "tollgate_database_pool_used_connections 4.0" in shown
     assert 'tollgate_job_transitions_total{from="none",to="creating"} 1.0' in shown
@@ -55,7 +55,7 @@ def test_every_collector_is_ours_explained_and_carries_its_unit() -> None:
         assert family.name.startswith("tollgate_")
         assert len(family.documentation) > 30
         if family.type == "histogram":
-            assert family.name.endswith("_seconds")
+            assert family.name.endswith(("_seconds", "_size"))
 
 
 def test_two_applications_in_one_process_do_not_collide() -> None:
@@ -92,10 +92,16 @@ async def test_http_is_counted_by_route_and_not_by_address() -> None:
 WORKER = """
 import os, sys
 from prometheus_client import CollectorRegistry
-from service.metrics import Metrics, http_middleware
+from service.metrics import HttpCounts, Metrics
+from service.metrics.plain import HandOver
 registry = CollectorRegistry()
-http_middleware(registry)
+counts = HttpCounts(registry).of("GET", "http", "/flows")
+counts.begun = 3
+counts.in_progress = 1
+counts.ended(200, 0.0)
 metrics = Metrics(registry)
+metrics.admission.local_denial()
+HandOver.of(registry).now()
 metrics.payment_calls.labels("create", "ok").inc(20)
 metrics.pool(size=10, used=int(sys.argv[1]), waiting=0)
 metrics.settlement_backlog.set(int(sys.argv[1]))
@@ -129,6 +135,15 @@ def test_page_sums_all_workers_and_forgets_the_gauges_of_the_dead(tmp_path: Path
     assert "tollgate_database_pool_used_connections 11.0" in shown
     assert "tollgate_settlement_backlog 7.0" in shown
     assert 'tollgate_runner_run_seconds_count{kind="http"} 2.0' in shown
+    assert "tollgate_admission_local_denials_total 2.0" in shown
+    route = 'method="GET",path_template="/flows",remote="-",scheme="http"'
+    assert f"aiohttp_requests_total{{{route}}} 6.0" in shown
+    assert f'aiohttp_responses_total{{{route},status_code="200"}} 2.0' in shown
+    for pid in (first, second):
+        assert (
+            f'aiohttp_requests_in_progress{{method="GET",path_template="/flows",pid="{pid}"'
+            in shown
+        )
 
     (tmp_path / f"gauge_all_{second}.db").touch()
     forget_worker(tmp_path, second)
