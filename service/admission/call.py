@@ -96,6 +96,9 @@ class Calls:
         self._script = script
         self._kept: OrderedDict[tuple[Charge, ...], Call] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def of(self, charges: tuple[Charge, ...]) -> Call:
         """Raises ValueError where one bucket is charged twice."""
         call = self._kept.get(charges)

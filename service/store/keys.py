@@ -6,7 +6,7 @@ under both a client's and a fleet-wide policy: those buckets belong to different
 
 from __future__ import annotations
 
-#: A worker counts as alive this long after its last heartbeat (five of them).
+#: A worker counts as alive this long after its last heartbeat (ten of them).
 WORKER_LIFE_MS = 10_000
 #: A breaker nobody has used for a week has nothing to say any more.
 BREAKER_LIFE_MS = 7 * 86_400_000

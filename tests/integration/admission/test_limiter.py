@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
+from service.admission import call, denials
 from service.admission.limiter import Limiter
 from service.admission.models import Charge, Decision, Policy, Subject
 from service.store import keys
 from service.store.client import Store
+from service.store.scripts import Script
+from tests.support.broken.scripts import spoilt
 
 OpenStore = Callable[..., Awaitable[Store]]
 #: So slow that no token returns while a test runs.
@@ -135,3 +138,154 @@ async def test_a_killed_worker_is_counted_no_longer_than_its_life(store: Store) 
     assert await beat([keys.workers()], [0, "alive", 60_000]) == 2
     await asyncio.sleep(0.06)
     assert await beat([keys.workers()], [0, "alive", 60_000]) == 1
+
+
+async def commands(store: Store) -> int:
+    """How many scripts the server has run."""
+    return sum(
+        int(stats["calls"])
+        for name, stats in (await store.client.info("commandstats")).items()
+        if name.startswith("cmdstat_eval")
+    )
+
+
+@pytest.fixture
+async def fleet(open_store: OpenStore, redis_url: str) -> AsyncIterator[tuple[Limiter, Limiter]]:
+    stores = [await open_store(redis_url, timeout=5.0) for _ in range(2)]
+    one, other = (Limiter(store, workers_hint=2) for store in stores)
+    yield one, other
+    await one.stop()
+    await other.stop()
+
+
+async def drain(limiter: Limiter, charge: Charge) -> int:
+    """Until it is denied without Redis; how many were admitted."""
+    admitted = 0
+    while limiter.deny_locally((charge,)) is None:
+        admitted += (await limiter.take((charge,))).allowed
+    return admitted
+
+
+async def test_a_flood_is_denied_without_redis(limiter: Limiter, store: Store) -> None:
+    charge = Charge(SLOW, CLIENT)
+    assert await drain(limiter, charge) == 4
+    before = await commands(store)
+    for _ in range(1000):
+        denial = limiter.deny_locally((charge,))
+        assert denial is not None
+        assert (denial.allowed, denial.local) == (False, True)
+        assert 86_400 / 4 - 60 < denial.retry_after_s <= 86_400 / 4
+    assert await commands(store) == before
+
+
+async def test_reset_fills_the_bucket_here_at_once_and_elsewhere_within_a_second(
+    fleet: tuple[Limiter, Limiter],
+) -> None:
+    here, there = fleet
+    charge = Charge(SLOW, CLIENT)
+    await drain(here, charge)
+    await drain(there, charge)
+    assert await here.reset(SLOW, CLIENT)
+    assert here.deny_locally((charge,)) is None
+    await asyncio.sleep(1.0)
+    assert there.deny_locally((charge,)) is None
+    assert (await there.take((charge,))).allowed
+    assert not await here.reset(OTHER, CLIENT)
+
+
+async def test_refund_gives_back_to_every_bucket_and_never_more_than_full(
+    fleet: tuple[Limiter, Limiter],
+) -> None:
+    here, there = fleet
+    charges = (Charge(SLOW, CLIENT, 3), Charge(OTHER, CLIENT))
+    await here.take(charges)
+    assert not (await here.take(charges)).allowed
+    await here.refund(charges)
+    assert here.deny_locally(charges) is None
+    assert [s.remaining for s in (await there.peek(charges)).states] == [4, 2]
+    await here.refund(charges)
+    assert [s.remaining for s in (await there.peek(charges)).states] == [4, 2]
+
+
+async def test_peek_tells_what_take_would_and_charges_nothing(limiter: Limiter) -> None:
+    charges = (Charge(SLOW, CLIENT), Charge(OTHER, CLIENT, 2))
+    for _ in range(3):
+        seen = await limiter.peek(charges)
+        assert (seen.allowed, [s.remaining for s in seen.states]) == (True, [4, 2])
+    await limiter.take(charges)
+    seen = await limiter.peek(charges)
+    assert not seen.allowed
+    assert [(s.policy.name, s.remaining) for s in seen.violated] == [("other", 0)]
+
+
+async def test_a_raised_burst_is_admitted_at_once_in_spite_of_what_is_known(
+    limiter: Limiter,
+) -> None:
+    await drain(limiter, Charge(SLOW, CLIENT))
+    raised = Charge(replace(SLOW, burst=6), CLIENT)
+    assert await drain(limiter, raised) == 2
+
+
+async def test_fleet_and_client_policies_are_one_call_on_one_server(
+    limiter: Limiter, store: Store
+) -> None:
+    charges = (Charge(SLOW, CLIENT), Charge(replace(OTHER, scope="fleet"), Subject("fleet")))
+    before = await commands(store)
+    decisions = await asyncio.gather(*(limiter.take(charges) for _ in range(3)))
+    assert [decision.allowed for decision in decisions] == [True, True, False]
+    # The first time the script is unknown.
+    assert await commands(store) - before <= 2
+    assert [s.remaining for s in (await limiter.peek(charges)).states] == [2, 0]
+
+
+async def test_many_requests_of_one_bucket_share_a_few_calls(
+    limiter: Limiter, store: Store
+) -> None:
+    wide = Charge(Policy("wide", tokens=10_000, period_s=1, burst=10_000), CLIENT)
+    await limiter.take((wide,))
+    before = await commands(store)
+
+    async def client() -> None:
+        for _ in range(20):
+            assert (await limiter.take((wide,))).allowed
+
+    await asyncio.gather(*(client() for _ in range(64)))
+    assert await commands(store) - before <= 64 * 20 / 8
+
+
+async def test_a_server_that_refuses_time_in_scripts_is_asked_beside_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SUBSCRIBE is refused in scripts by every server, in the words that TIME is by some."""
+    names = {"take", "refund", "settle", "heartbeat"}
+
+    def spoilt_script(package: str, name: str, *, keys: int | None) -> Script:
+        assert name in names
+        return spoilt(store, package, name, "redis.call('TIME')", "redis.call('SUBSCRIBE', 'x')")
+
+    monkeypatch.setattr(store, "script", spoilt_script)
+    limiter = Limiter(store, workers_hint=1)
+    await limiter.start()
+    assert limiter.workers == 1
+    charge = Charge(SLOW, CLIENT)
+    decisions = await asyncio.gather(*(limiter.take((charge,)) for _ in range(6)))
+    assert [(d.allowed, d.degraded) for d in decisions] == [(True, False)] * 4 + [
+        (False, False)
+    ] * 2
+    seconds, _ = await store.client.time()
+    assert abs(decisions[0].decided_at_us / 1_000_000 - seconds) < 60
+    await limiter.refund((charge,))
+    assert (await limiter.peek((charge,))).states[0].remaining == 1
+    await limiter.stop()
+
+
+async def test_memory_stays_flat_under_a_flood_of_new_principals(
+    limiter: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denials, "MOST_ENTRIES", 100)
+    monkeypatch.setattr(call, "MOST_CALLS", 100)
+    minted = [Charge(SLOW, Subject("client", f"minted-{number}")) for number in range(1000)]
+    for start in range(0, 1000, 100):
+        await asyncio.gather(*(limiter.take((charge,)) for charge in minted[start : start + 100]))
+    assert limiter.status().known_buckets == 100
+    assert len(limiter._calls) == 100
