@@ -15,7 +15,7 @@ def moves_in_sql() -> set[tuple[JobState, JobState]]:
         after = re.search(r"UPDATE jobs SET state = '(\w+)'", statement)
         if after is None:
             continue
-        before = re.findall(r"WHERE[^;]*?state = '(\w+)'", statement)
+        before = re.findall(r"(?<!SET )state = '(\w+)'", statement)
         assert before, f"this statement moves jobs from any state:\n{statement}"
         moves |= {(JobState(state), JobState(after[1])) for state in before}
     return moves
