@@ -1,26 +1,36 @@
 """This worker's share of every limit while Redis is away.
 
-Each of N live workers grants rate / N, beginning with an empty bucket, so the fleet together
-admits at most rate × time of the outage: less than a full bucket could have given. A burst of
-less than N cannot be divided further than one token a worker; the rate still holds. What is
-admitted is owed to Redis and kept until it has been charged there (``settlement``).
+Each of N live workers grants rate / N and burst / N, beginning with an empty bucket, so the fleet
+together admits at most rate × time of the outage: less than a full bucket could have given. A burst
+of fewer tokens than workers is held by as many of them as it has tokens, others for each bucket;
+the rest deny. What is admitted is owed to Redis and kept until it has been charged there
+(``settlement``).
 """
 
 from __future__ import annotations
 
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from service.admission.bucket import Bucket, Taken
-from service.admission.models import Charge, Decision, LimitState, limit_state
+from service.admission.models import Charge, Decision, LimitState, Policy, limit_state
 from service.errors import StoreUnavailable
 
 #: Bounds the memory an attacker with many addresses can take (about 15 MB).
 MOST_BUCKETS = 50_000
 #: By then a lost reply is over, or it was an outage and the share has begun.
 SHORT_WAIT_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of how many live workers this one is, counted from 0."""
+
+    number: int
+    workers: int
 
 
 @dataclass(slots=True)
@@ -52,7 +62,7 @@ class LocalShare:
         self, *, clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000
     ) -> None:
         self._clock_us = clock_us
-        self._workers = 1
+        self._place = Place(0, 1)
         self._empty_at_us: int | None = None
         #: By last use, the oldest first.
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
@@ -61,12 +71,12 @@ class LocalShare:
     def active(self) -> bool:
         return self._empty_at_us is not None
 
-    def begin(self, *, workers: int, since_us: int | None = None) -> None:
-        """The outage began at ``since_us``; the limits are divided among ``workers`` until its end.
+    def begin(self, place: Place, *, since_us: int | None = None) -> None:
+        """The outage began at ``since_us``; the limits are divided like this until its end.
 
         A later heartbeat must not change the division: it would give tokens for time gone by.
         """
-        self._workers = max(1, workers)
+        self._place = place
         self._empty_at_us = self._clock_us() if since_us is None else since_us
 
     def end(self) -> None:
@@ -117,15 +127,24 @@ class LocalShare:
         policy = charge.policy
         if policy.on_outage == "open":
             return policy.bucket, Taken(now_us, True)
+        holders = self._holders(policy)
         share = Bucket(
-            policy.emission_interval_us * self._workers,
-            max(charge.cost, policy.burst // self._workers),
+            policy.emission_interval_us * holders, max(charge.cost, policy.burst // holders)
         )
         account = self._accounts.get(charge.key)
-        if account is None and not self._has_space(now_us):
+        if account is None and not (self._holds(charge, holders) and self._has_space(now_us)):
             return share, Taken(now_us + share.capacity_us, False)
         since_us = account.filling_since_us if account else self._empty_at_us or now_us
         return share, share.take(since_us + share.capacity_us, now_us, charge.cost)
+
+    def _holders(self, policy: Policy) -> int:
+        """How many workers have a share: each needs room for one request at least."""
+        return max(1, min(self._place.workers, policy.burst // policy.cost))
+
+    def _holds(self, charge: Charge, holders: int) -> bool:
+        """Is this worker one of them? Every bucket begins to count at another worker."""
+        place, workers = self._place.number, self._place.workers
+        return (place + zlib.crc32(charge.key.encode())) % workers < holders
 
     def _has_space(self, now_us: int) -> bool:
         """Only what owes nothing is dropped: better to deny a newcomer than to forget a debt."""
@@ -142,7 +161,7 @@ class LocalShare:
     def _is_full_again(self, account: _Account, now_us: int) -> bool:
         """Redis' bucket and this share have both had the time to fill since the last admission."""
         policy = account.charge.policy
-        slower = max(policy.burst, self._workers * account.charge.cost)
+        slower = max(policy.burst, self._holders(policy) * account.charge.cost)
         return now_us - account.last_us >= slower * policy.emission_interval_us
 
     def _keep(self, charge: Charge, filling_since_us: int, now_us: int, *, owes: bool) -> None:
@@ -157,7 +176,7 @@ class LocalShare:
 
     def __repr__(self) -> str:
         state = "active" if self.active else "idle"
-        return f"<LocalShare 1/{self._workers} {state} buckets={len(self._accounts)}>"
+        return f"<LocalShare 1/{self._place.workers} {state} buckets={len(self._accounts)}>"
 
 
 def refuse_closed(charges: Sequence[Charge]) -> None:

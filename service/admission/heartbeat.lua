@@ -6,7 +6,7 @@
 -- ARGV[1] server time in µs; 0: ask the clock here
 -- ARGV[2] id of this worker
 -- ARGV[3] life time, ms; 0: the worker leaves
--- Reply: the number of live workers.
+-- Reply: the number of live workers, and how many of them have a smaller id than this one.
 -- Source: our own.
 
 local now = tonumber(ARGV[1])
@@ -24,4 +24,11 @@ if life > 0 then
 else
   redis.call('ZREM', KEYS[1], ARGV[2])
 end
-return redis.call('ZCARD', KEYS[1])
+local workers = redis.call('ZRANGE', KEYS[1], 0, -1)
+local smaller = 0
+for i = 1, #workers do
+  if workers[i] < ARGV[2] then
+    smaller = smaller + 1
+  end
+end
+return { #workers, smaller }

@@ -11,6 +11,7 @@ from service.admission import fallback
 from service.admission.call import Call
 from service.admission.clock import ScriptClock
 from service.admission.denials import Denials
+from service.admission.fallback import Place
 from service.admission.gate import Gate, LimiterObserver
 from service.admission.models import Decision
 from service.admission.node import Node
@@ -53,7 +54,7 @@ class Lanes:
         clock: ScriptClock,
         denials: Denials,
         *,
-        workers: Callable[[], int],
+        place: Callable[[], Place],
         changed: Callable[[], None],
         observer: LimiterObserver | None,
     ) -> None:
@@ -62,7 +63,7 @@ class Lanes:
         self._settle = settle
         self._clock = clock
         self._denials = denials
-        self._workers = workers
+        self._place = place
         self._changed = changed
         self._observer = observer
         self._by_node: dict[str, Lane] = {}
@@ -114,7 +115,7 @@ class Lanes:
                 self._by_node.pop(node, None)
             self._changed()
 
-        outage = Outage(far, workers=self._workers, changed=changed)
+        outage = Outage(far, place=self._place, changed=changed)
         lane = self._by_node[node] = Lane(gate, outage)
         return lane
 

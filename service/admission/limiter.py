@@ -21,6 +21,7 @@ import structlog
 from service.admission.call import Call, Calls
 from service.admission.clock import ScriptClock
 from service.admission.denials import Denials
+from service.admission.fallback import Place
 from service.admission.gate import LimiterObserver
 from service.admission.lanes import Lanes
 from service.admission.models import (
@@ -67,13 +68,14 @@ class Limiter:
             store.script(__package__, "settle", keys=1),
             self._clock,
             self._denials,
-            workers=lambda: self._workers,
+            place=lambda: self._place,
             changed=self._mode_changed,
             observer=observer,
         )
         self._store = store
-        self._workers = max(1, workers_hint)
-        self._least_workers = self._workers
+        self._least_workers = max(1, workers_hint)
+        # Until the first heartbeat any place is as likely as another.
+        self._place = Place(secrets.randbelow(self._least_workers), self._least_workers)
         self._worker_id = secrets.token_hex(8)
         self._beating: asyncio.Task[None] | None = None
 
@@ -85,14 +87,16 @@ class Limiter:
     @property
     def workers(self) -> int:
         """How many workers the last heartbeat knew of (at least the hint)."""
-        return self._workers
+        return self._place.workers
 
     def status(self) -> LimiterStatus:
         """For operators."""
         worst: Mode = "fleet"
         for lane in self._lanes:
             worst = max(worst, lane.outage.mode, key=SEVERITY.index)
-        return LimiterStatus(mode=worst, workers=self._workers, known_buckets=len(self._denials))
+        return LimiterStatus(
+            mode=worst, workers=self._place.workers, known_buckets=len(self._denials)
+        )
 
     async def start(self) -> None:
         """Announce this worker and keep announcing it."""
@@ -201,13 +205,13 @@ class Limiter:
 
     async def _beat(self) -> None:
         try:
-            live = await self._run(
+            live, place = await self._run(
                 self._heartbeat, [keys.workers()], [self._worker_id, keys.WORKER_LIFE_MS]
             )
         except (StoreUnavailable, DeadlineExceeded):
             pass  # the last count stands
         else:
-            self._workers = max(self._least_workers, live)
+            self._place = Place(place, max(self._least_workers, live))
         self._lanes.open_known()
         await asyncio.gather(*(lane.outage.check() for lane in self._lanes))
 

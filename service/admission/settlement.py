@@ -28,7 +28,7 @@ from typing import Protocol
 
 import structlog
 
-from service.admission.fallback import Debt, LocalShare
+from service.admission.fallback import Debt, LocalShare, Place
 from service.admission.models import Mode
 from service.errors import StoreUnavailable
 from service.store.guard import FAILURES_BEFORE_REST
@@ -58,11 +58,11 @@ class Outage:
         self,
         node: RedisNode,
         *,
-        workers: Callable[[], int],
+        place: Callable[[], Place],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._node = node
-        self._workers = workers
+        self._place = place
         self._changed = changed
         self.mode: Mode = "fleet"
         self.share = LocalShare()
@@ -75,9 +75,9 @@ class Outage:
         Nobody has been admitted by anyone from there since, so the shares have filled since then.
         """
         if self.mode == "fleet":
-            workers = self._workers()
-            log.warning("limiter_degraded", workers=workers)
-            self.share.begin(workers=workers, since_us=since_us)
+            place = self._place()
+            log.warning("limiter_degraded", workers=place.workers)
+            self.share.begin(place, since_us=since_us)
             self._recovery = asyncio.get_running_loop().create_task(
                 self._recover(), name="limiter-recovery"
             )

@@ -12,6 +12,7 @@ import pytest
 
 from scripts.devservers import EmbeddedValkey
 from service.admission import settlement
+from service.admission.fallback import Place
 from service.admission.limiter import Limiter
 from service.admission.models import Charge, Decision, Policy, Subject
 from service.admission.settlement import Outage
@@ -69,7 +70,7 @@ async def test_without_redis_each_worker_grants_its_share_then_the_fleet_decides
 ) -> None:
     server = private_valkey()
     (limiter,) = await fleet(server.url, 1)
-    limiter._workers = 4
+    limiter._place = Place(0, 4)
     assert not (await take(limiter, FAST)).degraded
 
     server.kill()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.admission import fallback
-from service.admission.fallback import LocalShare
+from service.admission.fallback import LocalShare, Place
 from service.admission.models import Charge, Policy, Subject
 from service.errors import StoreUnavailable
 
@@ -30,9 +30,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def begun(workers: int, clock: Clock) -> LocalShare:
+def begun(workers: int, clock: Clock, *, number: int = 0) -> LocalShare:
     share = LocalShare(clock_us=clock)
-    share.begin(workers=workers)
+    share.begin(Place(number, workers))
     return share
 
 
@@ -71,7 +71,7 @@ def test_the_next_outage_begins_empty(clock: Clock) -> None:
     clock.now_us += 10 * SECOND_US
     share.end()
     assert not share.active
-    share.begin(workers=1)
+    share.begin(Place(0, 1))
     assert drain(share) == 0
 
 
@@ -123,7 +123,7 @@ def test_shadow_policies_never_deny_and_never_close(clock: Clock) -> None:
 
 def test_an_outage_begins_when_the_first_lost_batch_went_out(clock: Clock) -> None:
     share = LocalShare(clock_us=clock)
-    share.begin(workers=2, since_us=clock.now_us - SECOND_US // 2)
+    share.begin(Place(0, 2), since_us=clock.now_us - SECOND_US // 2)
     assert drain(share) == 2
 
 
@@ -188,23 +188,40 @@ def test_a_lost_batch_denies_what_a_share_would_decide_and_asks_to_come_back() -
         fallback.unanswered([charge(closed)])
 
 
+def test_a_burst_smaller_than_the_fleet_is_held_by_as_many_as_it_has_tokens(clock: Clock) -> None:
+    policy = replace(TEN, burst=2)
+    fleet = [begun(5, clock, number=number) for number in range(5)]
+    for value in ("a", "b", "c", "d"):
+        clock.now_us += 10 * SECOND_US
+        assert [drain(each, charge(policy, value)) for each in fleet].count(1) == 2
+    single = replace(TEN, burst=10, cost=10)
+    assert sum(each.take([charge(single, "e", 10)]).allowed for each in fleet) == 1
+
+
 @given(
     workers=st.integers(1, 5),
     burst=st.integers(1, 20),
+    cost=st.integers(1, 20),
     schedule=st.lists(st.tuples(st.integers(0, 400_000), st.integers(0, 4)), max_size=80),
 )
-def test_the_fleet_admits_at_most_the_rate_over_the_outage(
-    workers: int, burst: int, schedule: list[tuple[int, int]]
+def test_no_window_of_the_outage_holds_more_than_burst_plus_rate(
+    workers: int, burst: int, cost: int, schedule: list[tuple[int, int]]
 ) -> None:
     clock = Clock()
-    policy = replace(TEN, burst=burst)
-    fleet = [begun(workers, clock) for _ in range(workers)]
-    begun_us, admitted = clock.now_us, 0
-    for share in fleet:
-        share.take([charge(policy)])
+    policy = replace(TEN, burst=burst, cost=min(cost, burst))
+    fleet = [begun(workers, clock, number=number) for number in range(workers)]
+    begun_us = clock.now_us
+    admitted: list[tuple[int, int]] = []
     for gap_us, worker in schedule:
         clock.now_us += gap_us
-        cost = 1 + (gap_us + worker) % burst
-        if fleet[worker % workers].take([charge(policy, cost=cost)]).allowed:
-            admitted += cost
-        assert admitted <= Fraction(policy.tokens * (clock.now_us - begun_us), SECOND_US)
+        if fleet[worker % workers].take([charge(policy, cost=policy.cost)]).allowed:
+            admitted.append((clock.now_us, policy.cost))
+    assert sum(cost for _, cost in admitted) <= Fraction(
+        policy.tokens * (clock.now_us - begun_us), SECOND_US
+    )
+    for first in range(len(admitted)):
+        total = 0
+        for at_us, taken in admitted[first:]:
+            total += taken
+            window_us = at_us - admitted[first][0]
+            assert total <= burst + Fraction(policy.tokens * window_us, SECOND_US)
