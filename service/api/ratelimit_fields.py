@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 JITTER = 0.1
 MOST_JITTER_MS = 2000
 
+#: Policies whose text is kept ready; each version of the rules brings its own.
+MOST_QUOTAS = 1024
+
+_quotas: dict[int, tuple[Policy, str]] = {}
 _random = random.Random()  # noqa: S311 - spread, not secrets
 
 
@@ -68,25 +72,29 @@ def quotas(states: Sequence[LimitState]) -> str:
 
 def rests(states: Sequence[LimitState]) -> str:
     """The value of ``RateLimit``."""
+    if len(states) == 1:
+        return "" if states[0].policy.shadow else _rest(states[0])
     return ", ".join([_rest(state) for state in states if not state.policy.shadow])
 
 
 def _quota(policy: Policy) -> str:
-    return f'"{policy.name}";q={policy.burst};w={policy.window_s}'
+    known = _quotas.get(id(policy))
+    if known is not None:
+        return known[1]
+    if len(_quotas) >= MOST_QUOTAS:
+        _quotas.clear()
+    text = f'"{policy.name}";q={policy.burst};w={policy.window_s}'
+    _quotas[id(policy)] = (policy, text)  # held, so no other can get its id meanwhile
+    return text
 
 
 def _rest(state: LimitState) -> str:
-    return f'"{state.policy.name}";r={state.remaining};t={ceil_seconds(_wait_ms(state))}'
-
-
-def _wait_ms(state: LimitState) -> int:
-    """Until the asked cost fits, if it does not; until one token, if none is left; else until full.
-
-    ``r`` over ``t`` then never promises more than the true rate plus the burst.
-    """
-    if state.wait_ms > 0:
-        return state.wait_ms
-    if state.remaining > 0:
-        return state.refill_ms
-    others_ms = (state.policy.burst - 1) * state.policy.emission_interval_us // 1000
-    return max(0, state.refill_ms - others_ms)
+    policy, remaining, wait_ms, refill_ms = state
+    if wait_ms <= 0:
+        # Until one token, if none is left; else until full: ``r`` over ``t`` then never promises
+        # more than the true rate plus the burst.
+        wait_ms = refill_ms
+        if remaining <= 0:
+            others_ms = (policy.burst - 1) * policy.emission_interval_us // 1000
+            wait_ms = max(0, refill_ms - others_ms)
+    return f'"{policy.name}";r={remaining};t={-(-wait_ms // 1000)}'

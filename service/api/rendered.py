@@ -10,12 +10,12 @@ So only the usual case is written here, and a test compares its bytes with what 
 sends. The plain way: setting ``server.fast_answers``.
 
 Leans on private parts of aiohttp 3.14 (bounded in setup.cfg): the attributes ``web.Response``
-keeps, ``Request._prepare_hook`` and ``_payload_writer``, ``StreamWriter._write``.
+keeps, ``Request._payload_writer``, ``StreamWriter._write``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -60,9 +60,16 @@ class Rendered(web.Response):
             self._start_lines += lines
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        if self._eof_sent or self._payload_writer is not None or not self._is_usual(request):
+        if (
+            request.version != HttpVersion11
+            or request.method == hdrs.METH_HEAD
+            or not self._is_usual()
+        ):
             return await super().prepare(request)
-        await request._prepare_hook(self)
+        # What ``Request._prepare_hook`` does, without two of its three coroutines.
+        for app in cast(web.Request, request).match_info.apps:
+            for receiver in app.on_response_prepare:
+                await receiver(cast(web.Request, request), self)
         if _ORDINARY in self.__dict__:  # a signal has looked at them, and may have changed them
             return await self._prepare_ordinary(request)
         if self._keep_alive is None:
@@ -89,13 +96,13 @@ class Rendered(web.Response):
         if writer._protocol._paused:  # type: ignore[attr-defined]
             await writer.drain()
 
-    def _is_usual(self, request: BaseRequest) -> bool:
+    def _is_usual(self) -> bool:
         return (
             _ORDINARY not in self.__dict__
-            and request.version == HttpVersion11
-            and request.method != hdrs.METH_HEAD
             and not self._compression
             and self._cookies is None
+            and not self._eof_sent
+            and self._payload_writer is None
         )
 
     async def _prepare_ordinary(self, request: BaseRequest) -> AbstractStreamWriter:
@@ -107,6 +114,10 @@ class Rendered(web.Response):
         await self._prepare_headers()
         await self._write_headers()
         return writer
+
+    def _set_status(self, status: int, reason: str | None) -> None:
+        self.headers  # noqa: B018  (asked for, the answer becomes an ordinary one)
+        super()._set_status(status, reason)
 
     def __getattr__(self, name: str) -> Any:
         """Called for what ``web.Response.__init__`` would have set: time to become ordinary."""

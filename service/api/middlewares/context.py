@@ -30,6 +30,9 @@ CLIENT_GONE = 499
 _REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 _random = random.Random()  # noqa: S311 - ids to find a request by, not secrets; seeded per process
+_OWN_HALF = (
+    f"{_random.getrandbits(32):08x}-{_random.getrandbits(16):04x}-4{_random.getrandbits(12):03x}"
+)
 
 
 @web.middleware
@@ -91,6 +94,6 @@ def stamp(response: web.StreamResponse, record: RequestRecord) -> None:
 
 
 def _new_id() -> str:
-    """A random UUID (version 4), at a third of the cost of ``uuid.uuid4``."""
-    text = f"{_random.getrandbits(128):032x}"
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+    """A UUID (version 4) whose first half is this process's, at a quarter of ``uuid4``'s cost."""
+    text = f"{_random.getrandbits(60):015x}"
+    return f"{_OWN_HALF}-a{text[:3]}-{text[3:]}"

@@ -24,15 +24,21 @@ class Sweep:
         self._ends_s: dict[asyncio.Task[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, task: asyncio.Task[Any], end_s: float) -> None:
-        """Cancel ``task`` once, when ``end_s`` is past; ends may not go back from call to call."""
-        self._ends_s[task] = end_s
-        if self._timer is None:
-            self._timer = self._loop.call_later(INTERVAL_S, self._look)
+    def watch(self, end_s: float) -> asyncio.Task[Any] | None:
+        """Cancel the present task, once, when ``end_s`` is past; ends may not go back in time."""
+        task = asyncio.current_task(self._loop)
+        if task is not None:
+            self._ends_s[task] = end_s
+            if self._timer is None:
+                self._timer = self._loop.call_later(INTERVAL_S, self._look)
+        return task
 
-    def leave(self, task: asyncio.Task[Any]) -> bool:
-        """Watch it no longer; True if it has been cancelled from here."""
-        return self._ends_s.pop(task, None) is None
+    def leave(self, task: asyncio.Task[Any] | None) -> bool:
+        """Watch it no longer; True if it was cancelled from here, which is taken back."""
+        if task is None or self._ends_s.pop(task, None) is not None:
+            return False
+        task.uncancel()
+        return True
 
     def _look(self) -> None:
         now_s = time.monotonic()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -27,7 +27,6 @@ from service.metrics.http import NOT_MATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from service.admission.models import Charge
     from service.api.identity import ClientIdentity
@@ -90,10 +89,8 @@ class Way:
         if self._limited:
             counts = app[keys.METRICS].admission
             gate = Gate(app[keys.RULES], app[keys.LIMITER], counts, Refusals().refuse)
-        loop = asyncio.get_running_loop()
         self._parts = _Parts(
-            loop=loop,
-            sweep=Sweep(loop),
+            sweep=Sweep(asyncio.get_running_loop()),
             identity=app[keys.IDENTITY],
             gate=gate,
             timeout_s=app[keys.SERVER].request_timeout,
@@ -114,7 +111,6 @@ class _Row:
 class _Parts:
     """What the steps need, looked up once."""
 
-    loop: asyncio.AbstractEventLoop
     sweep: Sweep
     identity: ClientIdentity
     gate: Gate | None
@@ -140,8 +136,7 @@ async def _answer(
             if refused is not None:
                 return refused
         budget = give_budget(record, parts.timeout_s)
-        task = cast("asyncio.Task[Any]", asyncio.current_task(parts.loop))
-        parts.sweep.watch(task, budget.at_s)
+        task = parts.sweep.watch(budget.at_s)
         try:
             refused = None
             if charges and gate is not None:
@@ -149,8 +144,6 @@ async def _answer(
             response = refused or await handler(request)
         finally:
             over = parts.sweep.leave(task)
-            if over:
-                task.uncancel()
         if over:
             check_late(response)
         return response
