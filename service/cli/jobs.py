@@ -18,8 +18,8 @@ from service.jobs.outbox import MOST_RECOVERIES
 from service.jobs.repository import JobRepository
 from service.settings import Settings, load
 
-#: A result may be a book; its length is told instead of the rest.
-RESULT_CHARACTERS = 200
+#: Identifiers are thousands of characters long; this much tells them apart.
+SHOWN_CHARACTERS = 200
 _SETTLEMENT = {
     "none": "no result to settle",
     "due": "the result has to be handed in",
@@ -132,7 +132,9 @@ def _work(dossier: Dossier, job: Job) -> list[tuple[str, str]]:
 def _outcome(job: Dossier) -> list[tuple[str, str]]:
     fields = []
     if job.result is not None:
-        fields += [("result", _shortened(job.result)), ("result hash", job.result_hash or "-")]
+        # Its length only: a result may well repeat what was put in.
+        fields.append(("result", f"{len(job.result)} characters"))
+        fields.append(("result hash", job.result_hash or "-"))
     if job.failure is not None:
         fields.append(("failure", f"{job.failure} [{job.failure_code}]"))
     if job.settlement == "none":
@@ -178,9 +180,9 @@ def _duration(span: timedelta) -> str:
 
 
 def _shortened(text: str) -> str:
-    if len(text) <= RESULT_CHARACTERS:
+    if len(text) <= SHOWN_CHARACTERS:
         return text
-    return f"{text[:RESULT_CHARACTERS]}... ({len(text)} characters)"
+    return f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
 
 
 def _from_ms(time_ms: int) -> str:

@@ -186,6 +186,10 @@ class Lifecycle:
                 if answer_hash == receipt.input_hash:
                     return receipt
                 raise NotAwaitingInput("This question was already answered, differently.")
+        if (question := job.input_request) and _names(
+            question.status_id, question.schema_hashes, status_id, schema_hash
+        ):
+            raise NotAwaitingInput("The time to answer this question is over.")
         if job.state is JobState.AWAITING_INPUT:
             raise NotAwaitingInput(
                 "The job waits for another input; read its status for the present question."

@@ -88,10 +88,11 @@ class Reconciler:
             return False
         with deadline.within(TICK_S):
             page = await self._gateway.changes(since)
-            if not page.payments:
+            if not page.payments and memory:
                 return False
             await self._observe(page.payments)
-        # Written down only after the page was dealt with: a crash between the two reads it again.
+        # Also when there was nothing yet: the feed is read on when no job waits any more, for what
+        # comes late. And only now that the page was dealt with: a crash before it reads it again.
         following = page.next.rewound(OVERLAP_S) if page.complete else page.next
         position = {"last_update": following.last_update, "cursor_id": following.cursor_id}
         await self._repository.save_loop(LOOP, self._owner, position)
