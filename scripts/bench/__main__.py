@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,28 +25,40 @@ from scripts.devservers import EmbeddedPostgres, EmbeddedValkey, ServersUnavaila
 from scripts.running import ROOT
 
 RESULT = ROOT / "build" / "bench.json"
+ADMITTED = "Tollgate, admitted"
+#: No line in the log for each request, as the yardstick has none; there is a row with them.
+_QUIET = {"TOLLGATE_LOGGING__ACCESS_SAMPLE": "0"}
 #: So slow that no bucket is full again, and gone, before it has been counted.
 _KEPT = {
     "TOLLGATE_LIMITS__HEALTH__RATE": "100/day",
     "TOLLGATE_LIMITS__HEALTH__BURST": "100",
     "TOLLGATE_SERVER__TRUSTED_PROXIES": "127.0.0.1/32",
-    # A million lines would fill the disk and say nothing about memory.
-    "TOLLGATE_LOGGING__ACCESS_SAMPLE": "0",
+    **_QUIET,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long, how often, how many."""
+    """How long, how often, how many; ``variants``: our own slower ways too."""
 
+    variants: bool
     pairs: int
     seconds: float
     buckets: int
     clients: tuple[int, ...]
 
 
-FULL = Scale(7, 2.0, 100_000, (50_000, 100_000, 250_000, 500_000, 1_000_000))
-QUICK = Scale(1, 0.2, 2_000, (1_000, 3_000))
+FULL = Scale(True, 7, 2.0, 100_000, (50_000, 100_000, 250_000, 500_000, 1_000_000))
+QUICK = Scale(False, 1, 0.2, 2_000, (1_000, 3_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """Who is compared with the yardstick, whether it refuses, and what we hope for."""
+
+    started: AbstractContextManager[Contestant]
+    refused: bool
+    goal: float | None = None
 
 
 class Bench:
@@ -75,37 +87,37 @@ class Bench:
             self._memory()
 
     def _speed(self) -> None:
-        with ExitStack() as stack:
-            yardstick = stack.enter_context(contestants.bare(self._cores))
-            admitted = stack.enter_context(
-                self._tollgate("Tollgate, admitted", 0, contestants.LIFTED)
-            )
-            denied = stack.enter_context(self._tollgate("Tollgate, denied", 1, {}))
-            entrants: list[tuple[Contestant, bool, float | None]] = [
-                (admitted, False, 0.8),
-                (denied, True, 0.9),
-            ]
-            if contestants.OTHERS_PYTHON.exists():
-                entrants += [
-                    (
-                        stack.enter_context(self._slowapi(2, "1000000/second", "admitted")),
-                        False,
-                        None,
-                    ),
-                    (stack.enter_context(self._slowapi(3, "1/day", "denied")), True, None),
-                ]
-            else:
-                _say("FastAPI and slowapi are not installed (.venv-bench): left out.")
-            self.record["comparisons"] = []
-            for other, refused, goal in entrants:
-                _say(f"{other.name} ...")
-                found = compared(
-                    yardstick, other, self._plain,
-                    pairs=self._scale.pairs, seconds=self._scale.seconds, refused=refused,
-                )  # fmt: skip
-                self.rows.append(report.comparison_row(found, goal))
-                self.record["comparisons"].append(report.comparison_record(found))
-            self._admission(admitted)
+        self.record["comparisons"] = []
+        with contestants.bare(self._cores) as yardstick:
+            for entrant in self._entrants():
+                with entrant.started as other:
+                    _say(f"{other.name} ...")
+                    found = compared(
+                        yardstick, other, self._plain, pairs=self._scale.pairs,
+                        seconds=self._scale.seconds, refused=entrant.refused,
+                    )  # fmt: skip
+                    self.rows.append(report.comparison_row(found, entrant.goal))
+                    self.record["comparisons"].append(report.comparison_record(found))
+                    if other.name == ADMITTED:
+                        self._admission(other)
+
+    def _entrants(self) -> Iterator[Entrant]:
+        """One by one: what waits for its turn would disturb whose turn it is."""
+        lifted = contestants.LIFTED
+        yield Entrant(self._tollgate(ADMITTED, 0, {**_QUIET, **lifted}), refused=False, goal=0.8)
+        yield Entrant(self._tollgate("Tollgate, denied", 1, _QUIET), refused=True, goal=0.9)
+        if self._scale.variants:
+            logging = self._tollgate(f"{ADMITTED}, a line in the log for each request", 2, lifted)
+            yield Entrant(logging, refused=False)
+            plain = {**_QUIET, "TOLLGATE_SERVER__FAST_ANSWERS": "false"}
+            plainly = self._tollgate(f"{ADMITTED}, plain way", 3, {**plain, **lifted})
+            yield Entrant(plainly, refused=False)
+            yield Entrant(self._tollgate("Tollgate, denied, plain way", 4, plain), refused=True)
+        if not contestants.OTHERS_PYTHON.exists():
+            _say("FastAPI and slowapi are not installed (.venv-bench): left out.")
+            return
+        yield Entrant(self._slowapi(5, "1000000/second", "admitted"), refused=False)
+        yield Entrant(self._slowapi(6, "1/day", "denied"), refused=True)
 
     def _admission(self, admitted: Contestant) -> None:
         _say("Redis commands, added latency ...")
@@ -132,8 +144,8 @@ class Bench:
 
     def _memory(self) -> None:
         _say("Memory ...")
-        with self._tollgate("Tollgate, many clients", 4, _KEPT) as many:
-            size = bucket_size(many, f"{self._redis}/4", self._own, self._scale.buckets)
+        with self._tollgate("Tollgate, many clients", 7, _KEPT) as many:
+            size = bucket_size(many, f"{self._redis}/7", self._own, self._scale.buckets)
             self._note(
                 f"memory of a bucket in Redis, {size.keys:,} clients",
                 f"{size.bytes_each:.0f} bytes",

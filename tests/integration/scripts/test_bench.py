@@ -26,8 +26,8 @@ def test_quick_bench_fills_every_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(result.read_text())
-    ours = [entry for entry in found["comparisons"] if entry["name"].startswith("Tollgate")]
-    assert [entry["name"] for entry in ours] == ["Tollgate, admitted", "Tollgate, denied"]
+    ours = [entry["name"] for entry in found["comparisons"]][:2]
+    assert ours == ["Tollgate, admitted", "Tollgate, denied"]
     for entry in found["comparisons"]:
         assert all(figure > 0 for figure in entry["requests per second"])
         assert 0 < entry["throughput ratio"] < 10
