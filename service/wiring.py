@@ -100,7 +100,12 @@ async def connect(
 
         breaker = Breaker("payment", settings.breaker, store)
         stack.push_async_callback(breaker.close)
-        limiter = Limiter(store, workers_hint=settings.server.workers)
+        limits = Store(
+            settings.redis.model_copy(update={"timeout": settings.redis.limiter_timeout}),
+            url=_secret(settings.redis.url, "redis.url"),
+        )
+        stack.push_async_callback(limits.close)
+        limiter = Limiter(limits, workers_hint=settings.server.workers, observer=metrics.admission)
         cache = TieredCache(store, settings.cache, namespace="flow")
         stack.push_async_callback(cache.close)
         catalog = Catalog(database, cache)
@@ -135,7 +140,10 @@ async def connect(
             breaker=breaker,
             limiter=limiter,
             rules=Rules(
-                settings.limits, PublishedLimits(store), key_secret=settings.admin.key_secret
+                settings.limits,
+                PublishedLimits(store),
+                key_secret=settings.admin.key_secret,
+                observer=metrics.admission,
             ),
             catalog=catalog,
             gateway=gateway,

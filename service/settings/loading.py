@@ -96,6 +96,8 @@ class Settings(BaseSettings):
              "server.request_timeout", server.request_timeout),
             ("database.connect_timeout", database.connect_timeout,
              "server.request_timeout", server.request_timeout),
+            ("redis.limiter_timeout", self.redis.limiter_timeout,
+             "server.request_timeout", server.request_timeout),
             ("redis.timeout", self.redis.timeout,
              "server.request_timeout", server.request_timeout),
             ("payment.pay_within", payment.pay_within,

@@ -64,6 +64,8 @@ class ServerSettings(Section):
 class RedisSettings(Section):
     url: SecretStr | None = None
     timeout: Seconds = 0.25
+    #: For the limits, which every request waits for: then shares decide (connections of its own).
+    limiter_timeout: Seconds = 0.1
     connect_timeout: Seconds = 0.5
     max_connections: int = Field(default=16, ge=1, le=1000)
 
@@ -99,6 +101,8 @@ class PaymentSettings(Section):
 
 class BreakerSettings(Section):
     failure_threshold: int = Field(default=3, ge=1, le=100)
+    #: What one failure is: an attempt, or a request with all its attempts.
+    count: Literal["attempts", "requests"] = "attempts"
     recovery_seconds: Seconds = 30.0
     #: A probe that has not reported after this long is given up.
     probe_lease_seconds: Seconds = 9.0

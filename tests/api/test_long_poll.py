@@ -41,7 +41,7 @@ async def test_waiting_never_outlives_the_request(open_gate: OpenGate) -> None:
     gate = await open_gate(
         server={"request_timeout": 3.0},
         database=short,
-        redis={"timeout": 2.0},
+        redis={"timeout": 2.0, "limiter_timeout": 2.0},
         payment=payment,
     )
     job_id = (await gate.buy())["id"]
