@@ -21,17 +21,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import AskError, NoScriptError, TryAgainError
 
 from service.admission.call import Call
 from service.admission.clock import ScriptClock
+from service.admission.contact import Contact
 from service.admission.denials import Denials
 from service.admission.models import Decision
-from service.errors import StoreUnavailable
-from service.store.guard import Guard
+from service.admission.observer import LimiterObserver
 
 if TYPE_CHECKING:
     from service.store.line import Line
@@ -42,25 +42,14 @@ log = structlog.get_logger()
 #: What one lost batch may cost, and how long one may keep Redis (64 calls: about 0.4 ms).
 MOST_REQUESTS = 256
 MOST_CALLS = 64
-#: With a longer round trip a second batch goes out before the first is back.
-LONG_ROUND_TRIP_S = 0.001
 #: MOVED is an AskError to redis-py.
 _REDIRECTS = (AskError, TryAgainError)
 
 _Waiting = asyncio.Future["Decision | None"]
 
 
-class LimiterObserver(Protocol):
-    """Told what the limiter does; synchronous and cheap."""
-
-    def round_trip(self, seconds: float, size: int) -> None: ...
-    def local_denial(self) -> None: ...
-    def indeterminate(self, n: int) -> None: ...
-    def mode(self, degraded: bool) -> None: ...
-
-
 class Gate:
-    """``ask`` for a decision; ``failed`` is told when Redis is given up, and since when (µs)."""
+    """``ask`` for a decision."""
 
     def __init__(
         self,
@@ -68,8 +57,8 @@ class Gate:
         script: Script,
         clock: ScriptClock,
         denials: Denials,
+        contact: Contact,
         *,
-        failed: Callable[[int], None],
         redirect: Callable[[Call, int], Awaitable[Any]] | None = None,
         observer: LimiterObserver | None = None,
     ) -> None:
@@ -77,15 +66,12 @@ class Gate:
         self._load = script.packed_load()
         self._clock = clock
         self._denials = denials
-        self._failed = failed
+        self._contact = contact
         self._redirect = redirect
         self._observer = observer
-        self._guard = Guard()
-        self._failing_since_us: int | None = None
         self._waiting: dict[Call, list[_Waiting]] = {}
         self._in_flight = 0
         self._senders: set[asyncio.Task[None]] = set()
-        self._round_trip_s = 0.0
 
     def ask(self, call: Call) -> _Waiting:
         """The decision to come; None in its place: there was no answer."""
@@ -96,7 +82,7 @@ class Gate:
             alike.append(waiting)
             return waiting
         self._waiting[call] = [waiting]
-        if not self._in_flight or (self._idle_lines and self._round_trip_s > LONG_ROUND_TRIP_S):
+        if not self._in_flight or (self._idle_lines and self._contact.is_far):
             self._in_flight += 1
             # An empty context: the batch belongs to no request, nor does its deadline.
             sender = loop.create_task(self._send(self._idle_lines.pop()), context=Context())
@@ -107,27 +93,6 @@ class Gate:
     async def close(self) -> None:
         """Let what is on its way arrive."""
         await asyncio.gather(*self._senders, return_exceptions=True)
-
-    async def exchange(
-        self, line: Line, commands: Sequence[bytes], *, always: bool = False
-    ) -> list[Any]:
-        """Replies in order; None for each that was lost, or not sent because Redis rests."""
-        begun_s = time.monotonic()
-        replies: list[Any] = [None] * len(commands)
-        try:
-            with self._guard.attempt(always=always):
-                replies = await line.exchange(commands)
-                _all_answered(replies)
-        except StoreUnavailable:
-            self._failing_since_us = self._failing_since_us or int(begun_s * 1_000_000)
-            if self._guard.resting:
-                self._failed(self._failing_since_us)
-            return replies
-        self._failing_since_us = None
-        taken_s = time.monotonic() - begun_s
-        # The least of late: a busy loop of our own must not pass for a long way.
-        self._round_trip_s = min(taken_s, self._round_trip_s * 1.02 or taken_s)
-        return replies
 
     async def _send(self, line: Line) -> None:
         try:
@@ -187,11 +152,11 @@ class Gate:
 
     async def _replies(self, line: Line, asked: dict[Call, int], load: list[bytes]) -> list[Any]:
         begun_s = time.monotonic()
-        now_us = await self._clock.now_us(partial(self.exchange, line))
+        now_us = await self._clock.now_us(partial(self._contact.exchange, line))
         if now_us is None:
             return [None] * len(asked)
         commands = load + [call.command(number, now_us) for call, number in asked.items()]
-        replies = (await self.exchange(line, commands))[len(load) :]
+        replies = (await self._contact.exchange(line, commands))[len(load) :]
         if self._redirect is not None:
             for place, (call, number) in enumerate(asked.items()):
                 if isinstance(replies[place], _REDIRECTS):
@@ -203,11 +168,6 @@ class Gate:
     def __repr__(self) -> str:
         waiting = sum(map(len, self._waiting.values()))
         return f"<Gate waiting={waiting} in_flight={self._in_flight}>"
-
-
-def _all_answered(replies: Sequence[Any]) -> None:
-    if replies[-1] is None:
-        raise StoreUnavailable
 
 
 def _resolve(alike: Sequence[_Waiting], decisions: Sequence[Decision]) -> int:

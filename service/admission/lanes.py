@@ -10,11 +10,13 @@ from typing import Any
 from service.admission import fallback
 from service.admission.call import Call
 from service.admission.clock import ScriptClock
+from service.admission.contact import Contact
 from service.admission.denials import Denials
 from service.admission.fallback import Place
-from service.admission.gate import Gate, LimiterObserver
+from service.admission.gate import Gate
 from service.admission.models import Decision
 from service.admission.node import Node
+from service.admission.observer import LimiterObserver
 from service.admission.settlement import Outage
 from service.errors import StoreUnavailable
 from service.store.client import Store
@@ -92,19 +94,20 @@ class Lanes:
         def failed(since_us: int) -> None:
             outage.begin(since_us)
 
+        contact = Contact(failed)
         gate = Gate(
             [self._store.line(node), self._store.line(node)],
             self._take,
             self._clock,
             self._denials,
-            failed=failed,
+            contact,
             redirect=self._redirected if self._store.clustered else None,
             observer=self._observer,
         )
         far = Node(
             self._store,
             node,
-            partial(gate.exchange, self._store.line(node), always=True),
+            partial(contact.exchange, self._store.line(node), always=True),
             self._settle,
             self._clock,
             self._denials,

@@ -22,7 +22,6 @@ from service.admission.call import Call, Calls
 from service.admission.clock import ScriptClock
 from service.admission.denials import Denials
 from service.admission.fallback import Place
-from service.admission.gate import LimiterObserver
 from service.admission.lanes import Lanes
 from service.admission.models import (
     SEVERITY,
@@ -33,6 +32,7 @@ from service.admission.models import (
     Policy,
     Subject,
 )
+from service.admission.observer import LimiterObserver
 from service.errors import DeadlineExceeded, StoreUnavailable
 from service.store import keys
 from service.store.client import Store

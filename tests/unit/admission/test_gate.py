@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from service.admission.call import Call
 from service.admission.clock import ScriptClock
+from service.admission.contact import Contact
 from service.admission.denials import Denials
 from service.admission.gate import MOST_CALLS, MOST_REQUESTS, Gate
 from service.admission.models import Charge, Policy, Subject
@@ -71,12 +72,13 @@ class Setup:
         self.failures: list[int] = []
         self.clock = ScriptClock()
         self.denials = Denials()
+        self.contact = Contact(self.failures.append)
         self.gate = Gate(
             self.lines,  # type: ignore[arg-type]
             FakeScript(),  # type: ignore[arg-type]
             self.clock,
             self.denials,
-            failed=self.failures.append,
+            self.contact,
         )
 
     def call(self, name: str = "a", policy: Policy = TEN) -> Call:
@@ -189,7 +191,7 @@ async def test_batches_are_bounded_and_a_crowd_does_not_hold_up_the_others(setup
 async def test_one_batch_at_a_time_where_the_way_is_short_two_where_it_is_long() -> None:
     for round_trip_s, at_once in ((0.0001, 1), (0.01, 2)):
         setup = Setup(lines=2)
-        setup.gate._round_trip_s = round_trip_s
+        setup.contact._round_trip_s = round_trip_s
         for line in setup.lines:
             line.release.clear()
         waiting = []
