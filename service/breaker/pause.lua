@@ -9,9 +9,14 @@
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local stored = tonumber(redis.call('HGET', KEYS[1], 'pause_until') or 0)
-local until_us = math.max(stored, now + tonumber(ARGV[1]))
+local stored = redis.call('HMGET', KEYS[1], 'pause_until', 'pause_for')
+local held_until = math.min(tonumber(stored[1] or 0), now + tonumber(stored[2] or 0))
+local asked_until = now + tonumber(ARGV[1])
 
-redis.call('HSET', KEYS[1], 'pause_until', string.format('%.0f', until_us))
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return math.ceil((until_us - now) / 1000)
+if asked_until > held_until then
+  held_until = asked_until
+  redis.call('HSET', KEYS[1], 'pause_until', string.format('%.0f', asked_until),
+    'pause_for', ARGV[1])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return math.ceil((held_until - now) / 1000)

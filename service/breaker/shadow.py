@@ -41,12 +41,11 @@ class ShadowBreaker:
 
     def acquire(self, token: str) -> Permit:
         """A ``local`` permit, or CircuitOpen."""
-        now_s = self._clock()
-        if (wait_s := self._wait_s(now_s)) > 0:
+        if (wait_s := self.wait_s()) > 0:
             raise CircuitOpen(retry_after_s=wait_s)
         if self._state != "closed":
             self._enter("half-open")
-            self._probe, self._probe_until_s = token, now_s + self._lease_s
+            self._probe, self._probe_until_s = token, self._clock() + self._lease_s
         return Permit(self._generation, token, "local")
 
     def report(self, permit: Permit, outcome: Outcome) -> None:
@@ -60,10 +59,9 @@ class ShadowBreaker:
             self.observe(outcome)
 
     def observe(self, outcome: Outcome) -> None:
-        """The outcome of a call the fleet's breaker permitted."""
+        """The outcome of a call the fleet's breaker permitted: counted, no probe's verdict."""
         if outcome is Outcome.OK:
             self._streak = 0
-            self.mirror_closed()
         elif outcome is Outcome.FAIL and self._state == "closed":
             self._streak += 1
             if self._streak >= self._threshold:
@@ -82,8 +80,18 @@ class ShadowBreaker:
         """Let nobody call for a while; a shorter pause never ends a longer one."""
         self._pause_until_s = max(self._pause_until_s, self._clock() + seconds)
 
+    def wait_s(self) -> float:
+        """How long calls are refused from now on; none are if it is not above 0."""
+        now_s = self._clock()
+        wait_s = self._pause_until_s - now_s
+        if self._state == "open":
+            wait_s = max(wait_s, self._open_until_s - now_s)
+        elif self._state == "half-open" and self._probe is not None:
+            wait_s = max(wait_s, min(self._probe_until_s - now_s, _PROBE_WAIT_S))
+        return wait_s
+
     def snapshot(self) -> BreakerSnapshot:
-        wait_s = self._wait_s(self._clock())
+        wait_s = self.wait_s()
         state = "half-open" if self._state == "open" and wait_s <= 0 else self._state
         wait_ms = max(0, round(wait_s * 1000))
         return BreakerSnapshot(state, self._streak, wait_ms, self._generation, degraded=True)
@@ -95,14 +103,6 @@ class ShadowBreaker:
             self._open(self._recovery_s)
         else:
             self._probe = None
-
-    def _wait_s(self, now_s: float) -> float:
-        wait_s = self._pause_until_s - now_s
-        if self._state == "open":
-            wait_s = max(wait_s, self._open_until_s - now_s)
-        elif self._state == "half-open" and self._probe is not None:
-            wait_s = max(wait_s, min(self._probe_until_s - now_s, _PROBE_WAIT_S))
-        return wait_s
 
     def _open(self, wait_s: float) -> None:
         self._enter("open")

@@ -1,16 +1,15 @@
 """The fleet's breaker: several Breaker objects stand for several workers.
 
-Time is passed by moving the stored instants back (``elapse``), so nothing waits for 30 s.
+Time is passed by moving the stored instants back and the workers' clock on (``elapse``), so nothing
+waits for 30 s. Random histories of the same rules: test_model.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
-from scripts.devservers import EmbeddedValkey
 from service.breaker.breaker import LONGEST_FORCE_S, Breaker
 from service.breaker.models import Outcome, Permit
 from service.deadline import CURRENT, Deadline
@@ -18,20 +17,24 @@ from service.errors import CircuitOpen
 from service.settings import BreakerSettings
 from service.store import keys
 from service.store.client import Store
-from tests.support.broken.scripts import spoilt
+from tests.support.breaker import Clocks
 
-OpenStore = Callable[..., Awaitable[Store]]
 SETTINGS = BreakerSettings(failure_threshold=3, recovery_seconds=30, probe_lease_seconds=9)
 KEY = keys.breaker("payment")
 INSTANTS = ("open_until", "probe_until", "pause_until", "force_until")
 
 
+CLOCKS = Clocks()
+
+
 @pytest.fixture
 def fleet(store: Store) -> list[Breaker]:
-    return [Breaker("payment", SETTINGS, store) for _ in range(4)]
+    return [Breaker("payment", SETTINGS, store, clock=CLOCKS.local) for _ in range(4)]
 
 
 async def elapse(store: Store, seconds: float) -> None:
+    """Time passes for all; back it goes only in the server."""
+    CLOCKS.local_s += max(seconds, 0)
     for field in INSTANTS:
         if await store.client.hexists(KEY, field):
             await store.client.hincrby(KEY, field, -round(seconds * 1_000_000))
@@ -191,6 +194,8 @@ async def test_a_clock_set_back_makes_no_wait_longer_than_its_rule(
     await trip(fleet)
     await elapse(store, -3600)
     assert await refusal(fleet[0]) <= 30
+    await elapse(store, 30)
+    assert (await fleet[0].acquire()).mode == "probe"
 
 
 async def test_pause_is_for_the_fleet_and_no_verdict(fleet: list[Breaker], store: Store) -> None:
@@ -257,80 +262,3 @@ async def test_report_arrives_although_the_request_is_cancelled_and_out_of_time(
     CURRENT.set(None)
     await breaker.close()
     assert (await breaker.snapshot()).streak == 1
-
-
-async def test_without_redis_each_worker_goes_by_its_own_view_and_comes_back(
-    open_store: OpenStore, private_valkey: Callable[[], EmbeddedValkey]
-) -> None:
-    server = private_valkey()
-    breaker = Breaker("payment", SETTINGS, await open_store(server.url, timeout=2.0))
-    await call(breaker, Outcome.FAIL)
-    assert repr(breaker) == "<Breaker payment fleet>"
-    server.kill()
-    permit = await breaker.acquire()
-    assert permit.mode == "local"
-    await breaker.report(permit, Outcome.FAIL)
-    await call(breaker, Outcome.FAIL)  # with the one from before the outage: three in a row
-    assert 29 < await refusal(breaker) <= 30
-    snapshot = await breaker.snapshot()
-    assert (snapshot.state, snapshot.degraded) == ("open", True)
-    assert repr(breaker) == "<Breaker payment local open>"
-    server.restart()
-    for _ in range(100):
-        if not (await breaker.snapshot()).degraded:
-            break
-        await asyncio.sleep(0.1)
-    assert (await breaker.acquire()).mode == "normal"
-    assert repr(breaker) == "<Breaker payment fleet>"
-
-
-async def test_a_worker_enters_an_outage_with_what_the_fleet_told_it(
-    open_store: OpenStore, private_valkey: Callable[[], EmbeddedValkey]
-) -> None:
-    server = private_valkey()
-    store = await open_store(server.url, timeout=2.0)
-    fleet = [Breaker("payment", SETTINGS, store) for _ in range(4)]
-    await trip(fleet)
-    await refusal(fleet[3])
-    server.kill()
-    assert await refusal(fleet[3]) > 25  # told by the fleet
-    assert await refusal(fleet[2]) > 25  # its own report was the third
-
-
-SCENARIOS = {
-    "late": test_late_reports_of_an_older_generation_change_nothing,
-    "one probe": test_exactly_one_probe_in_the_fleet_after_recovery,
-    "lease": test_probe_of_a_dead_worker_is_replaced_after_its_lease,
-    "token": test_token_alone_keeps_a_stranger_from_judging_the_probe,
-    "neutral": test_neutral_probe_frees_its_place_and_decides_nothing,
-    "loss": test_permits_from_before_the_loss_of_the_key_stay_without_effect,
-    "clock": test_a_clock_set_back_makes_no_wait_longer_than_its_rule,
-}
-
-
-@pytest.mark.parametrize(
-    ("scenario", "script", "right", "wrong"),
-    [
-        ("late", "report", "or generation ~= tonumber(ARGV[1])", ""),
-        ("token", "report", "probe ~= token", "false"),
-        ("neutral", "report", "redis.call('HDEL', KEYS[1], 'probe', 'probe_until')\n  return",
-         "return"),
-        ("one probe", "acquire", "state == 'half-open' and now < probe_until", "false"),
-        ("lease", "acquire", "state == 'half-open' and now < probe_until",
-         "state == 'half-open' and probe"),
-        ("one probe", "acquire", "'state', 'half-open', 'probe', ARGV[1],", "'state', 'open',"),
-        ("loss", "acquire", "  generation = now\n", "  generation = 1\n"),
-        ("clock", "acquire", "math.min(tonumber(stored[3] or 0), now + tonumber(ARGV[3]))",
-         "tonumber(stored[3] or 0)"),
-    ],
-    ids=["no generation check", "no token check", "neutral keeps the probe", "twin probes",
-         "lease without end", "half-open not entered", "generation starts again", "no clamp"],
-)  # fmt: skip
-async def test_the_scenarios_see_a_script_with_one_fault(
-    fleet: list[Breaker], store: Store, scenario: str, script: str, right: str, wrong: str
-) -> None:
-    broken = spoilt(store, "service.breaker", script, right, wrong)
-    for breaker in fleet:
-        setattr(breaker, f"_{script}", broken)
-    with pytest.raises((AssertionError, ValueError, CircuitOpen, pytest.fail.Exception)):
-        await SCENARIOS[scenario](fleet, store)

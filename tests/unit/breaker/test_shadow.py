@@ -121,11 +121,17 @@ def test_it_follows_the_fleets_breaker(shadow: ShadowBreaker, clock: Clock) -> N
     assert refused(shadow) == 12
     shadow.mirror_closed()
     shadow.acquire("x")
-    for _ in range(3):
-        shadow.observe(Outcome.FAIL)
-    assert refused(shadow) == 30
-    shadow.observe(Outcome.OK)
+    for outcome in (Outcome.FAIL, Outcome.FAIL, Outcome.OK, *[Outcome.FAIL] * 2):
+        shadow.observe(outcome)
     shadow.acquire("x")
+    shadow.observe(Outcome.FAIL)
+    assert refused(shadow) == 30
+
+
+def test_a_late_success_does_not_close_it(shadow: ShadowBreaker) -> None:
+    fail(shadow)
+    shadow.observe(Outcome.OK)
+    assert refused(shadow) == 30
 
 
 def test_pause_holds_callers_back_and_is_never_shortened(

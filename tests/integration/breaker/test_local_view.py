@@ -1,0 +1,187 @@
+"""What a worker knows by itself: refusals that cost nothing, and its own breaker in an outage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from scripts.devservers import EmbeddedValkey
+from service.breaker.breaker import STRICT_S, Breaker
+from service.breaker.mirror import ASK_AGAIN_S
+from service.breaker.models import Outcome
+from service.errors import CircuitOpen
+from service.settings import BreakerSettings
+from service.store import keys
+from service.store.client import Store
+from tests.support.breaker import Clocks
+
+OpenStore = Callable[..., Awaitable[Store]]
+PrivateValkey = Callable[[], EmbeddedValkey]
+SETTINGS = BreakerSettings(failure_threshold=3, recovery_seconds=30, probe_lease_seconds=9)
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@pytest.fixture
+def fleet(store: Store, clocks: Clocks) -> list[Breaker]:
+    return [Breaker("payment", SETTINGS, store, clock=clocks.local) for _ in range(2)]
+
+
+async def call(breaker: Breaker, outcome: Outcome) -> None:
+    await breaker.report(await breaker.acquire(), outcome)
+
+
+async def refusal(breaker: Breaker) -> float:
+    with pytest.raises(CircuitOpen) as caught:
+        await breaker.acquire()
+    assert caught.value.retry_after_s is not None
+    return caught.value.retry_after_s
+
+
+async def scripts_run(store: Store) -> int:
+    stats = await store.client.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+async def test_refusals_while_open_cost_no_call_and_tell_the_true_wait(
+    fleet: list[Breaker], store: Store, clocks: Clocks
+) -> None:
+    for _ in range(3):
+        await call(fleet[0], Outcome.FAIL)
+    first = await refusal(fleet[1])
+    before = await scripts_run(store)
+    for _ in range(100):
+        assert await refusal(fleet[1]) == pytest.approx(first)
+    clocks.local_s += ASK_AGAIN_S / 2
+    assert await refusal(fleet[1]) == pytest.approx(first - ASK_AGAIN_S / 2)
+    assert await scripts_run(store) == before
+    clocks.local_s += ASK_AGAIN_S
+    crowd = [refusal(fleet[1]) for _ in range(50)]
+    await asyncio.gather(*crowd)
+    assert await scripts_run(store) == before + 1
+
+
+@pytest.mark.parametrize("end", ["reset", "force closed", "probe"])
+async def test_what_ends_the_refusals_reaches_every_worker_within_a_second(
+    fleet: list[Breaker], store: Store, clocks: Clocks, end: str
+) -> None:
+    for _ in range(3):
+        await call(fleet[0], Outcome.FAIL)
+    for breaker in fleet:
+        await refusal(breaker)
+    if end == "reset":
+        await fleet[0].reset(by="ann", reason="well again")
+    elif end == "force closed":
+        await fleet[0].force("closed", 60, by="ann", reason="well again")
+    else:
+        await store.client.hincrby(keys.breaker("payment"), "open_until", -30_000_000)
+        clocks.local_s += ASK_AGAIN_S
+        await call(fleet[0], Outcome.OK)
+    await fleet[0].acquire()
+    clocks.local_s += 1
+    await fleet[1].acquire()
+
+
+async def test_an_operators_open_reaches_a_worker_at_its_next_call(fleet: list[Breaker]) -> None:
+    await fleet[1].acquire()
+    await fleet[0].force("open", 60, by="ann", reason="maintenance")
+    assert await refusal(fleet[1]) > 59
+
+
+async def test_without_redis_each_worker_goes_by_its_own_view_and_comes_back(
+    open_store: OpenStore, private_valkey: PrivateValkey, clocks: Clocks
+) -> None:
+    server = private_valkey()
+    store = await open_store(server.url, timeout=2.0)
+    breaker = Breaker("payment", SETTINGS, store, clock=clocks.local)
+    await call(breaker, Outcome.FAIL)
+    assert repr(breaker) == "<Breaker payment fleet>"
+    server.kill()
+    permit = await breaker.acquire()
+    assert permit.mode == "local"
+    await breaker.report(permit, Outcome.FAIL)
+    await call(breaker, Outcome.FAIL)  # with the one from before the outage: three in a row
+    assert 29 < await refusal(breaker) <= 30
+    snapshot = await breaker.snapshot()
+    assert (snapshot.state, snapshot.degraded) == ("open", True)
+    assert repr(breaker) == "<Breaker payment local open>"
+    server.restart()
+    await until_back(breaker)
+    # Redis has lost what it knew; the worker's own refusals hold a second longer.
+    assert await refusal(breaker) == pytest.approx(STRICT_S)
+    assert repr(breaker) == "<Breaker payment fleet>"
+    clocks.local_s += STRICT_S / 2
+    assert await refusal(breaker) == pytest.approx(STRICT_S / 2)
+    clocks.local_s += STRICT_S / 2
+    assert (await breaker.acquire()).mode == "normal"
+
+
+async def test_a_probe_granted_to_a_worker_that_does_not_dare_is_given_back(
+    open_store: OpenStore, private_valkey: PrivateValkey, clocks: Clocks
+) -> None:
+    server = private_valkey()
+    store = await open_store(server.url, timeout=2.0)
+    wary = Breaker("payment", SETTINGS, store, clock=clocks.local)
+    other = Breaker("payment", SETTINGS, await open_store(server.url), clock=clocks.local)
+    server.kill()
+    for _ in range(3):
+        await call(wary, Outcome.FAIL)
+    server.restart()
+    await until_back(wary)
+    await until_back(other)
+    for _ in range(3):
+        await call(other, Outcome.FAIL)
+    await store.client.hincrby(keys.breaker("payment"), "open_until", -30_000_000)
+    assert await refusal(wary) == pytest.approx(STRICT_S)
+    await wary.close()
+    assert (await other.acquire()).mode == "probe"
+
+
+async def test_a_worker_enters_an_outage_with_what_the_fleet_told_it(
+    open_store: OpenStore, private_valkey: PrivateValkey, clocks: Clocks
+) -> None:
+    server = private_valkey()
+    store = await open_store(server.url, timeout=2.0)
+    fleet = [Breaker("payment", SETTINGS, store, clock=clocks.local) for _ in range(4)]
+    for breaker in fleet[:3]:
+        await call(breaker, Outcome.FAIL)
+    await refusal(fleet[3])
+    server.kill()
+    clocks.local_s += ASK_AGAIN_S
+    assert await refusal(fleet[3]) > 25  # told by the fleet
+    assert await refusal(fleet[2]) > 25  # its own report was the third
+
+
+async def test_a_probe_that_ends_in_an_outage_is_a_verdict_for_its_worker(
+    open_store: OpenStore, private_valkey: PrivateValkey, clocks: Clocks
+) -> None:
+    server = private_valkey()
+    store = await open_store(server.url, timeout=2.0)
+    breaker = Breaker("payment", SETTINGS, store, clock=clocks.local)
+    for _ in range(3):
+        await call(breaker, Outcome.FAIL)
+    await store.client.hincrby(keys.breaker("payment"), "open_until", -30_000_000)
+    clocks.local_s += 30
+    probe = await breaker.acquire()
+    server.kill()
+    await breaker.report(probe, Outcome.FAIL)
+    assert await refusal(breaker) > 29
+
+
+async def test_one_lost_connection_is_no_outage(store: Store, fleet: list[Breaker]) -> None:
+    await fleet[0].acquire()
+    await store.client.client_kill_filter(_type="normal", skipme=False)
+    assert (await fleet[0].acquire()).mode == "normal"
+
+
+async def until_back(breaker: Breaker) -> None:
+    for _ in range(100):
+        if not (await breaker.snapshot()).degraded:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the worker has not come back to the fleet's view")
