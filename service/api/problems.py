@@ -35,6 +35,7 @@ STATUSES: Mapping[type[errors.TollgateError], HTTPStatus] = {
     errors.NotAwaitingInput: HTTPStatus.BAD_REQUEST,  # as MIP-003 has it
     errors.RequestInProgress: HTTPStatus.CONFLICT,
     errors.IdempotencyMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.CostAboveBurst: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DependencyError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueryTimeout: HTTPStatus.GATEWAY_TIMEOUT,
     errors.PaymentOutcomeUnknown: HTTPStatus.GATEWAY_TIMEOUT,
