@@ -91,7 +91,8 @@ class PaymentGateway:
     async def resolve(self, blockchain_identifier: str) -> Payment | None:
         """The payment as it stands now, or None where the service does not know it."""
         with self._meter.call("resolve"), _translated():
-            return await self._resolve(self._guard.begin(), blockchain_identifier)
+            call = self._guard.begin(blockchain_identifier)
+            return await self._resolve(call, blockchain_identifier)
 
     async def changes(self, since: Watermark, limit: int = listing.PAGE) -> ChangePage:
         """What changed at or after ``since``, in order; ask again from ``next`` until complete."""
@@ -149,7 +150,7 @@ class PaymentGateway:
             )
 
     async def _create(self, order: PaymentOrder) -> Payment:
-        call, asked_at = self._guard.begin(), datetime.now(UTC)
+        call, asked_at = self._guard.begin(order.metadata), datetime.now(UTC)
         while True:
             try:
                 return await self._guard.attempt(call, "create", self._created(order))
@@ -164,7 +165,7 @@ class PaymentGateway:
                     raise PaymentUnavailable(retry_after_s=failure.retry_after_s) from failure
 
     async def _submit(self, blockchain_identifier: str, result_hash: str) -> Payment | None:
-        call = self._guard.begin()
+        call = self._guard.begin(blockchain_identifier)
         while True:
             try:
                 return await self._guard.attempt(
@@ -227,7 +228,7 @@ class PaymentGateway:
     ) -> Payment | None:
         async def read(source_type: str, cursor: str | None) -> tuple[Payment, ...]:
             return await self._guard.repeat(
-                call.branch() if call else self._guard.begin(),
+                call.branch() if call else self._guard.begin(metadata),
                 "find",
                 lambda timeout_s: self._client.page(
                     source_type, cursor_id=cursor, limit=listing.PAGE, timeout_s=timeout_s

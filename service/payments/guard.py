@@ -42,7 +42,9 @@ class CircuitBreaker(Protocol):
 
     async def acquire(self) -> Permit: ...
 
-    async def report(self, permit: Permit, outcome: Outcome, *, detail: str = "") -> None: ...
+    async def report(
+        self, permit: Permit, outcome: Outcome, *, detail: str = "", request: str = ""
+    ) -> None: ...
 
     async def pause(self, seconds: float) -> None: ...
 
@@ -58,9 +60,12 @@ class Guard:
     def __repr__(self) -> str:
         return f"<Guard {self.bulkhead!r} {self._budget!r}>"
 
-    def begin(self) -> Call:
-        """Raises DeadlineExceeded where the request has no time left for an attempt."""
-        return Call.begin(self._settings, self._budget)
+    def begin(self, about: str = "") -> Call:
+        """A call for the job or payment named, or for none.
+
+        Raises DeadlineExceeded where the request has no time left for an attempt.
+        """
+        return Call.begin(self._settings, self._budget, about)
 
     async def attempt(self, call: Call, name: str, exchange: Exchange[T]) -> T:
         """One exchange, reported to the breaker.
@@ -81,7 +86,8 @@ class Guard:
                     status=failure.status,
                     detail=failure.detail,
                 )
-                await asyncio.shield(self._spawn(self._report_failure(permit, failure, limit)))
+                report = self._report_failure(permit, failure, limit, call.about)
+                await asyncio.shield(self._spawn(report))
                 raise
             except BaseException:
                 self._spawn(self._report(permit, Outcome.NEUTRAL, "cancelled"))
@@ -120,16 +126,19 @@ class Guard:
             self._spawn(self._report(acquired.result(), Outcome.NEUTRAL, "cancelled"))
 
     async def _report_failure(
-        self, permit: Permit, failure: AttemptFailed, limit: AttemptLimit
+        self, permit: Permit, failure: AttemptFailed, limit: AttemptLimit, about: str
     ) -> None:
-        await self._report(permit, _verdict(failure, limit), failure.kind.value)
+        await self._report(permit, _verdict(failure, limit), failure.kind.value, about)
         if failure.kind is Kind.THROTTLED:
             wanted_s = failure.retry_after_s
             seconds = DEFAULT_PAUSE_S if wanted_s is None else min(wanted_s, LONGEST_PAUSE_S)
             await self._bounded(self._breaker.pause(seconds))
 
-    async def _report(self, permit: Permit, outcome: Outcome, detail: str = "") -> None:
-        await self._bounded(self._breaker.report(permit, outcome, detail=detail))
+    async def _report(
+        self, permit: Permit, outcome: Outcome, detail: str = "", about: str = ""
+    ) -> None:
+        report = self._breaker.report(permit, outcome, detail=detail, request=about)
+        await self._bounded(report)
 
     async def _bounded(self, telling: Awaitable[None]) -> None:
         try:

@@ -8,6 +8,7 @@ the payment service repeats anything.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -81,9 +82,15 @@ class AttemptLimit:
 
 
 class Call:
-    """One call: when it ends, how many attempts it has left, how long to wait before the next."""
+    """One call: when it ends, how many attempts it has left, how long to wait before the next.
 
-    def __init__(self, settings: PaymentSettings, budget: RetryBudget, ends_at_s: float) -> None:
+    ``about``: the job or payment it is for, if it is for one; all attempts share it.
+    """
+
+    def __init__(
+        self, settings: PaymentSettings, budget: RetryBudget, ends_at_s: float, about: str = ""
+    ) -> None:
+        self.about = about or secrets.token_hex(8)
         self._settings = settings
         self._budget = budget
         self._ends_at_s = ends_at_s
@@ -95,17 +102,17 @@ class Call:
         budget.count_call()
 
     @classmethod
-    def begin(cls, settings: PaymentSettings, budget: RetryBudget) -> Call:
+    def begin(cls, settings: PaymentSettings, budget: RetryBudget, about: str = "") -> Call:
         """Raises DeadlineExceeded where the request has no time left for even one attempt."""
         reserved_s = at_most(
             settings.call_timeout + ANSWER_RESERVE_S,
             floor_s=ANSWER_RESERVE_S + _floor_s(settings),
         )
-        return cls(settings, budget, time.monotonic() + reserved_s - ANSWER_RESERVE_S)
+        return cls(settings, budget, time.monotonic() + reserved_s - ANSWER_RESERVE_S, about)
 
     def branch(self) -> Call:
         """Another call within the same time: reading back what this one may have done."""
-        return Call(self._settings, self._budget, self._ends_at_s)
+        return Call(self._settings, self._budget, self._ends_at_s, self.about)
 
     def attempt_limit(self) -> AttemptLimit:
         """The next attempt's time; raises DeadlineExceeded where too little is left."""

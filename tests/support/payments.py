@@ -41,7 +41,9 @@ class RecordingBreaker:
         self.granted += 1
         return Permit(generation=1, token=str(self.granted), mode="normal")
 
-    async def report(self, permit: Permit, outcome: Outcome, *, detail: str = "") -> None:
+    async def report(
+        self, permit: Permit, outcome: Outcome, *, detail: str = "", request: str = ""
+    ) -> None:
         await asyncio.sleep(0)  # a report is a round trip: it can be cut off
         self.outcomes.append(outcome)
         if self.after_report is not None:

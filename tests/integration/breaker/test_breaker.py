@@ -91,6 +91,24 @@ async def test_the_same_failure_reported_again_counts_once(fleet: list[Breaker])
     assert (await fleet[0].snapshot()).streak == 1
 
 
+async def test_attempts_of_one_request_count_once_where_requests_are_counted(
+    store: Store,
+) -> None:
+    by_request = SETTINGS.model_copy(update={"count": "requests"})
+    breaker = Breaker("payment", by_request, store)
+    for request in ("job one", "job one", "job one", "job two"):
+        await breaker.report(await breaker.acquire(), Outcome.FAIL, request=request)
+    assert (await breaker.snapshot()).streak == 2
+    await breaker.report(await breaker.acquire(), Outcome.FAIL)  # nobody's: counts by itself
+    assert (await breaker.snapshot()).state == "open"
+
+
+async def test_attempts_count_each_by_itself_unless_told_otherwise(fleet: list[Breaker]) -> None:
+    for breaker in fleet[:3]:
+        await breaker.report(await breaker.acquire(), Outcome.FAIL, request="the same job")
+    assert (await fleet[0].snapshot()).state == "open"
+
+
 async def test_exactly_one_probe_in_the_fleet_after_recovery(
     fleet: list[Breaker], store: Store
 ) -> None:

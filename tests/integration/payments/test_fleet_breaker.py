@@ -21,7 +21,7 @@ CREATE = "POST /payment"
 async def make_breaker(store: Store) -> AsyncIterator[Callable[..., Awaitable[Breaker]]]:
     made: list[Breaker] = []
 
-    async def make(**settings: float) -> Breaker:
+    async def make(**settings: float | str) -> Breaker:
         breaker = Breaker("payment", BreakerSettings(**settings), store)  # type: ignore[arg-type]
         made.append(breaker)
         return breaker
@@ -46,6 +46,23 @@ async def test_three_failures_of_one_worker_stop_the_other(
     assert caught.value.retry_after_s is not None
     assert 0 < caught.value.retry_after_s <= 33
     assert sandbox.calls(CREATE) == 0
+
+
+async def test_counted_by_request_only_different_ones_open_it(
+    make_breaker: Callable[..., Awaitable[Breaker]],
+    make_gateway: GatewayFactory,
+    sandbox: RunningSandbox,
+) -> None:
+    breaker = await make_breaker(count="requests")
+    gateway = await make_gateway(sandbox.url, breaker=breaker, attempts=2)
+    sandbox.fault("status", "POST /payment/resolve-blockchain-identifier", status=503)
+    for identifier, streak in (("00aa", 1), ("00aa", 1), ("00bb", 2)):
+        with pytest.raises(PaymentUnavailable):
+            await gateway.resolve(identifier)
+        assert (await breaker.snapshot()).streak == streak
+    with pytest.raises((PaymentUnavailable, CircuitOpen)):
+        await gateway.resolve("00cc")
+    assert (await breaker.snapshot()).state == "open"
 
 
 async def test_refusals_never_open_it(
