@@ -16,11 +16,12 @@ from scripts.chaos.drill import Plan, drill
 from scripts.running import ROOT
 
 RESULT = ROOT / "build" / "chaos.json"
+PAGE = ROOT / "docs" / "chaos.md"
 
 
 def main() -> int:
     arguments = _parser().parse_args()
-    plan = Plan(kills=arguments.kills, seed=arguments.seed, purchasers=arguments.purchasers)
+    plan = Plan(arguments.kills, arguments.seed, arguments.purchasers, measure=True)
     print(f"Selling while {plan.kills} processes are killed (seed {plan.seed}) ...", flush=True)
     home = scratch()
     try:
@@ -33,6 +34,8 @@ def main() -> int:
     print(report.text(findings))
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(report.document(findings), indent=2) + "\n")
+    if arguments.record:
+        report.record(findings, PAGE)
     return 0 if findings.in_order else 1
 
 
@@ -51,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--purchasers", type=int, default=24, help="at the same time")
+    parser.add_argument("--record", action="store_true", help=f"write it into {PAGE.name}, too")
     return parser
 
 

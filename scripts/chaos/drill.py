@@ -16,6 +16,7 @@ import psycopg2
 from scripts.chaos import killer, records
 from scripts.chaos.audit import Books, Violation, audit
 from scripts.chaos.fleet import Fleet, Shape, fleet
+from scripts.chaos.measure import Figures, figures
 from scripts.chaos.purchaser import Offer, Purchasers
 from scripts.chaos.runner import SlowRunner, slow_runner
 from scripts.chaos.tally import Tally
@@ -33,6 +34,8 @@ SETTINGS = {
     "TOLLGATE_SERVER__REQUEST_TIMEOUT": "10",
     # An intent without a payment is given up once no call for it can be under way.
     "TOLLGATE_JOBS__INTENT_GRACE": "10",
+    # Time for the refusals that are measured, not more.
+    "TOLLGATE_BREAKER__RECOVERY_SECONDS": "4",
 }
 AGENT = "ab" * 28 + "0001"
 TEXT = "Bees make honey. Bees live in hives. A hive has one queen. Rain falls in spring."
@@ -59,6 +62,8 @@ class Plan:
     patience_s: float = 300.0
     #: Have the job loops look at once at what they would look at later.
     hasten: bool = False
+    #: Measure afterwards what a failing payment service costs.
+    measure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Findings:
     runs_repeated: int
     killing_s: float
     ending_s: float
+    figures: Figures | None
 
     @property
     def in_order(self) -> bool:
@@ -118,6 +124,7 @@ async def _drill(fleet: Fleet, runner: SlowRunner, plan: Plan) -> Findings:
         await purchasers.look_again()
         told = [purchase.told() for purchase in purchasers.purchases]
     books = await asyncio.to_thread(records.books, fleet, told)
+    found = await figures(fleet) if plan.measure else None
     return Findings(
         plan=plan,
         tally=tally,
@@ -126,6 +133,7 @@ async def _drill(fleet: Fleet, runner: SlowRunner, plan: Plan) -> Findings:
         runs_repeated=sum(count - 1 for count in runner.starts.values()),
         killing_s=killed_s - began_s,
         ending_s=ended_s - killed_s,
+        figures=found,
     )
 
 

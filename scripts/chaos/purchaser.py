@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -140,7 +141,7 @@ class Purchasers:
             else:
                 if status == 200:
                     return body
-                code = f"{status} {str(body.get('type')).rpartition(':')[2]}"
+                code = f"{status} {re.split('[:#]', str(body.get('type')))[-1]}"
                 self._tally.refusals[code] += 1
                 if status not in PASSING:
                     self._tally.unexpected[f"{method} {path.rpartition('/')[2]}: {code}"] += 1

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from scripts.chaos.drill import Findings
+
+#: What follows it in the page is the last run that was recorded.
+HEADING = "## The last recorded run\n"
 
 
 def text(findings: Findings) -> str:
@@ -24,6 +29,16 @@ def text(findings: Findings) -> str:
         f"longest wait for an acceptance {max(tally.accepted_after_s, default=0):.0f} s,"
         f" for a result {max(tally.finished_after_s, default=0):.0f} s",
     ]
+    if (found := findings.figures) is not None:
+        lines += [
+            f"a paid start_job while the circuit is open: median {found.refused_median_ms:.1f} ms,"
+            f" 99 % within {found.refused_p99_ms:.1f} ms, and"
+            f" {found.calls_while_open} calls to the payment service"
+            f" (a status request: median {found.status_median_ms:.1f} ms)",
+            "a status request while the payment service hangs, relative to calm:"
+            f" median {found.hanging_median_ratio:.2f}, 99th percentile"
+            f" {found.hanging_p99_ratio:.2f}",
+        ]
     lines += [f"UNEXPECTED ANSWER: {what} ({n}x)" for what, n in tally.unexpected.items()]
     lines += [f"VIOLATION: {violation}" for violation in findings.violations]
     lines.append("The books are in order." if findings.in_order else "The books are NOT in order.")
@@ -48,8 +63,15 @@ def document(findings: Findings) -> dict[str, Any]:
         "longest_result_s": round(max(tally.finished_after_s, default=0.0), 1),
         "killing_s": round(findings.killing_s, 1),
         "ending_s": round(findings.ending_s, 1),
+        "figures": asdict(findings.figures) if findings.figures else None,
         "violations": [str(violation) for violation in findings.violations],
     }
+
+
+def record(findings: Findings, page: Path) -> None:
+    """Put the run at the end of the page, in place of the one before."""
+    kept, heading, _ = page.read_text().partition(HEADING)
+    page.write_text(f"{kept}{heading or HEADING}\n```text\n{text(findings)}\n```\n")
 
 
 def accepted(findings: Findings) -> int:
