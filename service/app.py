@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from service import metrics
 from service.admission.rules import Rules
 from service.api import keys, middlewares, routes
+from service.api.doorway import Doorway
 from service.api.handlers.operations import HealthPage
 from service.api.identity import ClientIdentity
+from service.api.middlewares.way import Way
 from service.settings import ServerSettings, Settings
 from service.wiring import Services, connect
 
@@ -25,15 +27,7 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
     ``loops=False`` leaves out the background work (job loops, health polling, heartbeats).
     """
     registry = CollectorRegistry()
-    if settings.server.fast_answers:
-        steps = middlewares.in_order_fast(metrics.HttpCounts(registry))
-    else:
-        steps = middlewares.in_order(metrics.http_middleware(registry))
-    app = web.Application(
-        middlewares=steps,
-        client_max_size=settings.server.body_limit_bytes,
-    )
-    routes.setup(app)
+    app = _public(settings.server, registry)
     _set_edge_keys(app, settings)
     app[keys.METRICS_PAGE] = metrics.page_handler(registry)
     app[keys.HEALTH_PAGE] = HealthPage(fast=settings.server.fast_answers)
@@ -68,6 +62,20 @@ async def create_internal_app(settings: Settings, public: web.Application) -> we
         app[keys.READY] = public[keys.READY]
 
     app.on_startup.append(share)
+    return app
+
+
+def _public(server: ServerSettings, registry: CollectorRegistry) -> web.Application:
+    """The application with its steps and routes: the fast way, or the plain one."""
+    if not server.fast_answers:
+        steps = middlewares.in_order(metrics.http_middleware(registry))
+        app = web.Application(middlewares=steps, client_max_size=server.body_limit_bytes)
+        routes.setup(app)
+        return app
+    way = Way(metrics.HttpCounts(registry))
+    app = web.Application(client_max_size=server.body_limit_bytes)
+    Doorway.open(app, way)
+    routes.setup(app, way)
     return app
 
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 _SERVER_LINE = f"\r\nServer: {SERVER_SOFTWARE}\r\n"
 _CLOSE_LINE = "Connection: close\r\n"
-#: Set by ``web.Response.__init__``: the answer has become an ordinary one.
-_ORDINARY = "_headers"
 
 
 def start_of(status: int, reason: str, fields: list[tuple[str, str]]) -> str:
@@ -45,6 +43,8 @@ class Rendered(web.Response):
 
     #: Asked of every answer by aiohttp; found here before ``__getattr__`` is.
     __http_exception__ = False
+    #: All that ``web.Response.__init__`` sets is there.
+    _is_ordinary = False
 
     def __init__(self, status: int, start: str, body: bytes) -> None:
         # Not web.Response's own: it would make all that is to be saved. ``_unfold`` calls it.
@@ -54,7 +54,7 @@ class Rendered(web.Response):
 
     def tell(self, lines: str) -> None:
         """More fields, each line with its CRLF; values must be free of control characters."""
-        if _ORDINARY in self.__dict__:
+        if self._is_ordinary:
             self._headers.extend(_fields(lines))
         else:
             self._start_lines += lines
@@ -70,7 +70,7 @@ class Rendered(web.Response):
         for app in cast(web.Request, request).match_info.apps:
             for receiver in app.on_response_prepare:
                 await receiver(cast(web.Request, request), self)
-        if _ORDINARY in self.__dict__:  # a signal has looked at them, and may have changed them
+        if self._is_ordinary:  # a signal has looked at them, and may have changed them
             return await self._prepare_ordinary(request)
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
@@ -80,7 +80,7 @@ class Rendered(web.Response):
 
     async def write_eof(self, data: bytes = b"") -> None:
         writer = self._payload_writer
-        if writer is None or _ORDINARY in self.__dict__:
+        if writer is None or self._is_ordinary:
             await super().write_eof(data)
             return
         body = self._body
@@ -98,7 +98,7 @@ class Rendered(web.Response):
 
     def _is_usual(self) -> bool:
         return (
-            _ORDINARY not in self.__dict__
+            not self._is_ordinary
             and not self._compression
             and self._cookies is None
             and not self._eof_sent
@@ -121,8 +121,9 @@ class Rendered(web.Response):
 
     def __getattr__(self, name: str) -> Any:
         """Called for what ``web.Response.__init__`` would have set: time to become ordinary."""
-        if name.startswith("__") or _ORDINARY in self.__dict__:
+        if name.startswith("__") or self._is_ordinary:
             raise AttributeError(name)
+        self._is_ordinary = True
         status_line, _, lines = self._start_lines.partition("\r\n")
         reason = status_line.split(" ", 2)[2]
         super().__init__(

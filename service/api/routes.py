@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -10,6 +11,9 @@ from service import errors
 from service.api import keys, openapi, schemas
 from service.api.contract import READS, Operation, Route
 from service.api.handlers import docs, flows, jobs, operations
+
+if TYPE_CHECKING:
+    from service.api.middlewares.way import Way
 
 _HEALTH, _FLOWS, _MIP, _DOCS = "Health", "Flows", "MIP-003", "Documentation"
 _NAMED = (errors.InvalidInput, errors.UnknownFlow, *READS)
@@ -179,21 +183,24 @@ TABLE: tuple[Route, ...] = (
 INTERNAL_TABLE: tuple[Route, ...] = (*_PROBES, _metrics(None))
 
 
-def setup(app: web.Application) -> None:
-    """Add the public rows, and what admission and a page must know of them."""
-    _add(app, TABLE)
+def setup(app: web.Application, way: Way | None = None) -> None:
+    """Add the public rows, with ``way`` round each, and what admission and a page must know."""
+    _add(app, TABLE, way)
     app[keys.OPENAPI] = openapi.render(TABLE)
 
 
 def setup_internal(app: web.Application) -> None:
     """Add the internal rows."""
-    _add(app, INTERNAL_TABLE)
+    _add(app, INTERNAL_TABLE, None)
 
 
-def _add(app: web.Application, table: Sequence[Route]) -> None:
+def _add(app: web.Application, table: Sequence[Route], way: Way | None) -> None:
     for row in table:
+        handler = row.handler
+        if way is not None:
+            handler = way.around(handler, route=row.path, policy=row.policy)
         resource = app.router.add_resource(row.path, name=row.name)
-        resource.add_route(row.method, row.handler)
+        resource.add_route(row.method, handler)
         if row.method == "GET":
-            resource.add_route("HEAD", row.handler)
+            resource.add_route("HEAD", handler)
     app[keys.ROUTE_POLICIES] = {row.path: row.policy for row in table}

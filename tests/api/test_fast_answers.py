@@ -6,7 +6,10 @@ import asyncio
 import re
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from service.api import routes
 from tests.support.gate import Gate, OpenGate
 
 #: Two of these are admitted, the rest denied.
@@ -55,3 +58,38 @@ async def test_both_ways_count_the_same(open_gate: OpenGate) -> None:
         pages.append([line for line in kept if "duration_seconds_" not in line])
     assert pages[0] == pages[1]
     assert any('status_code="429"' in line for line in pages[0])
+
+
+async def test_the_doorway_finds_what_aiohttps_own_router_finds(open_gate: OpenGate) -> None:
+    gate = await open_gate(server={"fast_answers": True})
+    routes.setup(plain := web.Application())
+    ours, theirs = gate.app.router, plain.router
+    paths = [row.path.replace("{flow}", "a").replace("{asset}", "b") for row in routes.TABLE]
+    tried = 0
+    for path in (*paths, "/", "//", "/health/", "/health?x=1", "/%68ealth", "/none", "*", ""):
+        for method in ("GET", "HEAD", "POST", "OPTIONS", "PROPFIND"):
+            request = make_mocked_request(method, path)
+            found, expected = await ours.resolve(request), await theirs.resolve(request)
+            assert found.route.name == expected.route.name
+            assert dict(found) == dict(expected)
+            assert repr(found.http_exception) == repr(expected.http_exception)
+            tried += expected.http_exception is None
+    assert tried > len(paths)
+
+
+@pytest.mark.parametrize(
+    "start", ["OPTIONS *", "CONNECT example.org:443", "GET http://x/nowhere", "GET /%00"]
+)
+async def test_whatever_is_asked_for_is_counted_limited_and_named(
+    open_gate: OpenGate, start: str
+) -> None:
+    gate = await open_gate(limits={"default": {"rate": "1/hour"}})
+    statuses = []
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection(gate.client.host, gate.client.port)
+        writer.write(f"{start} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.close()
+        assert b"X-Request-Id: " in head
+        statuses.append(int(head.split()[1]))
+    assert statuses == [404, 429]

@@ -4,15 +4,13 @@ Outermost first: ``context`` must see everything; the counting sees the final st
 for each client; ``errors`` turns a 504 of ``deadline`` into a problem like any other; a slow store
 of ``admission`` is inside the budget, and nothing of a denied request is parsed.
 
-The fast way takes them all in one coroutine (``way``), the plain way in five nested middlewares;
-both call the same functions, and ``tests/api`` holds both to the same promises. One thing comes
-earlier in the fast way: a request that is known to find no room is refused before it gets a
-budget, as refusing it waits for nothing.
+The fast way takes them all in one coroutine round each handler (``way``, ``service.api.doorway``),
+the plain way in five nested middlewares; both call the same functions, and ``tests/api`` holds both
+to the same promises. One thing comes earlier in the fast way: a request that is known to find no
+room is refused before it gets a budget, as refusing it waits for nothing.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from aiohttp.typedefs import Middleware
 
@@ -20,22 +18,13 @@ from service.api.middlewares.admission import admission
 from service.api.middlewares.context import context
 from service.api.middlewares.deadline import deadline
 from service.api.middlewares.errors import errors
-from service.api.middlewares.way import Way
 
-if TYPE_CHECKING:
-    from service.metrics import HttpCounts
-
-__all__ = ["in_order", "in_order_fast", "in_order_internal"]
+__all__ = ["in_order", "in_order_internal"]
 
 
 def in_order(counting: Middleware) -> tuple[Middleware, ...]:
-    """The whole way of a request on the public listener, step by step."""
+    """The plain way of a request on the public listener."""
     return (context, counting, errors, deadline, admission)
-
-
-def in_order_fast(counts: HttpCounts) -> tuple[Middleware, ...]:
-    """The same in one step."""
-    return (Way(counts),)
 
 
 def in_order_internal() -> tuple[Middleware, ...]:

@@ -24,11 +24,12 @@ log = structlog.get_logger()
 _random = random.Random()  # noqa: S311 - which requests to tell of, not secrets
 
 
-def write(request: web.Request, record: RequestRecord, status: int, *, sample: float) -> None:
+def write(
+    request: web.Request, record: RequestRecord, status: int, route: str | None, *, sample: float
+) -> None:
     """Write the line of a request that has just ended, if it is to have one."""
     if sample < 1 and (status < 400 or status == _DENIED) and _random.random() >= sample:
         return
-    resource = request.match_info.route.resource
     optional = {
         "policy": record.policy,
         "flow": record.flow,
@@ -40,7 +41,7 @@ def write(request: web.Request, record: RequestRecord, status: int, *, sample: f
     tell(
         "request",
         method=request.method[:20],
-        route=resource.canonical if resource else None,
+        route=route,
         path=request.rel_url.raw_path[:_MAX_PATH].encode("ascii", "backslashreplace").decode(),
         status=status,
         duration_ms=round((time.monotonic() - record.received_s) * 1000, 2),

@@ -58,7 +58,10 @@ async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = 500
         raise
     finally:
-        access_line.write(request, record, status, sample=request.app[keys.LOGGING].access_sample)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource else None
+        sample = request.app[keys.LOGGING].access_sample
+        access_line.write(request, record, status, route, sample=sample)
     stamp(response, record)
     return response
 

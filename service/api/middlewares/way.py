@@ -1,23 +1,25 @@
-"""All steps of a request in one coroutine: the fast way.
+"""All steps of a request in one coroutine round its handler: the fast way.
 
-Reason: five nested middlewares cost 5 to 8 µs in calls alone, look the same keys up again and
-again, and need a clone of the request (24 µs) between two of them. The steps are the same plain
-functions the nested ones call, in the same order; ``in_order`` says why it is this one. Together
-with what each step saves: docs/benchmarks.md. The plain way: setting ``server.fast_answers``.
+Reason: aiohttp's machinery for middlewares costs 2 µs before the first of them runs, and each step
+of its own looked up again what the one before had found. Here the steps are the same plain
+functions that the nested ones call, in the same order; ``middlewares`` says why it is this one.
+What it saves, as a whole and step by step: docs/benchmarks.md. The plain way:
+``server.fast_answers``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from service.api import keys
 from service.api.middlewares import access_line
-from service.api.middlewares.admission import Gate, policy_name
+from service.api.middlewares.admission import DEFAULT_POLICY, Gate
 from service.api.middlewares.context import CLIENT_GONE, identify, known_method, stamp
 from service.api.middlewares.deadline import check_late, give_budget, meaning
 from service.api.middlewares.errors import answer_to
@@ -34,28 +36,37 @@ if TYPE_CHECKING:
     from service.metrics import HttpCounts
     from service.metrics.http import RouteCounts
 
+    #: By method and scheme.
+    _CountsByLabels = dict[tuple[str, str], RouteCounts]
+
 
 class Way:
-    """The middleware of one application; ``limited=False`` leaves admission out."""
-
-    __middleware_version__ = 1  # what ``web.middleware`` sets on a function
+    """Puts the steps round the handlers of one application; ``limited=False``: no admission."""
 
     def __init__(self, counts: HttpCounts, *, limited: bool = True) -> None:
         self._counts = counts
         self._limited = limited
-        self._rows: dict[tuple[object, str, str], _Row] = {}
+        self._counts_of_unmatched: _CountsByLabels = {}
         self._parts: _Parts | None = None
 
-    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    def around(self, handler: Handler, *, route: str, policy: str | None) -> Handler:
+        """The handler of one route of the table, with all steps before and after it."""
+        return partial(self._serve, _Stop(handler, route, policy if self._limited else None, {}))
+
+    def around_unmatched(self, handler: Handler) -> Handler:
+        """The handler for what is in no route table."""
+        policy = DEFAULT_POLICY if self._limited else None
+        return partial(self._serve, _Stop(handler, None, policy, self._counts_of_unmatched))
+
+    async def _serve(self, stop: _Stop, request: web.Request) -> web.StreamResponse:
         parts = self._parts or self._open(request.app)
         record = identify(request, parts.identity)
-        row = self._row(request)
-        counts = row.counts
+        counts = stop.counts.get((request.method, request.scheme)) or self._count(stop, request)
         counts.begun += 1
         counts.in_progress += 1
         status = CLIENT_GONE
         try:
-            response = await _answer(request, handler, record, row.policy, parts)
+            response = await _answer(request, stop, record, parts)
             status = response.status
             counts.ended(status, record.received_s)
         except asyncio.CancelledError:
@@ -69,19 +80,15 @@ class Way:
             raise
         finally:
             counts.in_progress -= 1
-            access_line.write(request, record, status, sample=parts.sample)
+            access_line.write(request, record, status, stop.route, sample=parts.sample)
         stamp(response, record)
         return response
 
-    def _row(self, request: web.Request) -> _Row:
-        resource = request.match_info.route.resource
-        key = (resource, known_method(request), request.scheme)
-        row = self._rows.get(key)
-        if row is None:
-            template = resource.canonical if resource else NOT_MATCHED
-            policy = policy_name(request) if self._limited else None
-            row = self._rows[key] = _Row(self._counts.of(*key[1:], template), policy)
-        return row
+    def _count(self, stop: _Stop, request: web.Request) -> RouteCounts:
+        labels = known_method(request), request.scheme
+        counts = self._counts.of(*labels, stop.route or NOT_MATCHED)
+        stop.counts[labels] = counts
+        return counts
 
     def _open(self, app: web.Application) -> _Parts:
         """With the first request: all parts are in their places then."""
@@ -99,12 +106,13 @@ class Way:
         return self._parts
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """What is known of a method on a route before a request is looked at."""
+class _Stop(NamedTuple):
+    """What is known of a route before any request for it comes."""
 
-    counts: RouteCounts
+    handler: Handler
+    route: str | None
     policy: str | None
+    counts: _CountsByLabels
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +127,14 @@ class _Parts:
 
 
 async def _answer(
-    request: web.Request,
-    handler: Handler,
-    record: RequestRecord,
-    policy: str | None,
-    parts: _Parts,
+    request: web.Request, stop: _Stop, record: RequestRecord, parts: _Parts
 ) -> web.StreamResponse:
     """The answer, whatever happens: errors > deadline > admission > handler."""
     gate, task, over = parts.gate, None, False
     charges: Sequence[Charge] = ()
     try:
-        if gate is not None and policy is not None:
-            charges = gate.charges(record, policy)
+        if gate is not None and stop.policy is not None:
+            charges = gate.charges(record, stop.policy)
             # Before anything else costs: neither watched nor given a budget.
             refused = gate.refusal_at_once(record, charges)
             if refused is not None:
@@ -141,7 +145,7 @@ async def _answer(
             refused = None
             if charges and gate is not None:
                 refused = await gate.refusal(record, charges)
-            response = refused or await handler(request)
+            response = refused or await stop.handler(request)
         finally:
             over = parts.sweep.leave(task)
         if over:
