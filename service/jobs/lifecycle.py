@@ -62,6 +62,7 @@ RECORD_S = 10.0
 RECORD_PAUSE_S = 0.25
 #: At shutdown, for what clients have left behind; requests in hand have had their time before.
 CLOSE_S = 10.0
+NOT_READ_BACK = "The job was started; send the same request again to be told its terms."
 #: A payment call usually takes no longer than this.
 USUAL_START_S = 2.0
 #: After the moment an intent is looked at, until what was found is written down.
@@ -123,7 +124,13 @@ class Lifecycle:
         else:
             self._metrics.job_moved("none", JobState.CREATING)
             await self._have_paid(new)
-        return Started(await self.get(new.id), replayed=False)
+        try:
+            return Started(await self.get(new.id), replayed=False)
+        except (DependencyError, DeadlineExceeded) as error:
+            if command.variant.free:
+                raise
+            # "Nothing was started" would be a lie now.
+            raise PaymentOutcomeUnknown(NOT_READ_BACK) from error
 
     async def get(self, job_id: UUID, *, flow_uid: UUID | None = None) -> Job:
         """The job, when it is this flow's; raises UnknownJob."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+import pytest
 from structlog.testing import capture_logs
 
+from service.errors import PaymentOutcomeUnknown
 from service.jobs.inspection import Inspection, census
 from service.jobs.models import JobState
-from tests.support.house import House
+from tests.support.house import AGENT, House
+from tests.support.payments import new_order
 
 PAST_EVERYTHING_S = 7200
 
@@ -94,25 +99,37 @@ async def test_late_payment_is_an_alarm_once_and_stays_visible(home: House) -> N
     assert (seen.late_paid, seen.lost, seen.open) == (1, 0, ())
 
 
-async def test_payment_found_after_its_intent_was_given_up_is_late_too(home: House) -> None:
-    """The payment service took it in after we had stopped looking, and it was paid."""
-    watched = await awaiting_payment(home)  # keeps the feed being read
-    job_id = await awaiting_payment_elsewhere(home)
+async def test_payment_found_after_its_intent_was_given_up_is_late_too(
+    make_house: Callable[..., Awaitable[House]],
+) -> None:
+    """The payment service took it in after we had stopped looking, and no other job waits."""
+    home = await make_house(breaker={"failure_threshold": 100})
+    home.fault("POST /payment", "reset", times=1)
+    home.fault("GET /payment", "reset")
+    with pytest.raises(PaymentOutcomeUnknown):
+        await home.start()
+    home.sandbox.faults.clear()
+    await home.reconciler.changes()  # nothing yet, and remembered
+    await home.sql("UPDATE jobs SET created_at = now() - interval '1 hour', due_at = now()")
+    await home.reconciler.checks()
+    [row] = await home.services.database.fetch("SELECT id FROM jobs")
+    job_id: UUID = row["id"]
+    assert await failure_of(home, job_id) == "payment-not-made"
+
+    await home.services.gateway.create(new_order(job_id, agent_identifier=AGENT))
     home.act(job_id, "lock")
     with capture_logs() as lines:
         await home.reconciler.changes()
     assert [x["job_id"] for x in lines if x["event"] == "late_payment"] == [str(job_id)]
-    assert (await home.job(watched)).state is JobState.AWAITING_PAYMENT
 
 
-async def awaiting_payment_elsewhere(home: House) -> UUID:
-    job_id = (await home.start(input_data={"text": "another"})).job.id
-    await home.sql(
-        "UPDATE jobs SET state = 'creating', blockchain_identifier = NULL WHERE id = %(id)s",
-        id=job_id,
+async def test_of_two_who_notice_a_late_payment_one_calls(home: House) -> None:
+    job_id = await awaiting_payment(home)
+    await unpaid_in_our_eyes(home, job_id)
+    noted = await asyncio.gather(
+        *(home.services.repository.note_late_payment(job_id, "ff", "FundsLocked") for _ in "ab")
     )
-    assert await home.services.repository.abandon(job_id, "payment-not-made", "Not made.")
-    return job_id
+    assert sorted(noted) == [False, True]
 
 
 async def test_funds_that_stay_when_the_run_failed_are_no_late_payment(home: House) -> None:
