@@ -20,7 +20,7 @@ from service.admission.rules import Rules
 from service.breaker.breaker import Breaker
 from service.cache.cache import TieredCache
 from service.database import Database
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, StoreUnavailable
 from service.flows.catalog import Catalog
 from service.health import ComponentState, Health
 from service.jobs.lifecycle import Lifecycle
@@ -41,6 +41,8 @@ from service.store.client import Store
 DATABASE_WAIT_S = 3.0
 #: How often waiting questions and overlong runs are looked for.
 EXPIRE_INTERVAL_S = 5.0
+#: Of the breaker, shown in /health/detailed.
+BREAKER_EVENTS = 10
 #: How often the watch over the payment key is woken; it knows itself when to ask.
 KEY_INTERVAL_S = 15.0
 
@@ -227,6 +229,7 @@ def _health(
             "breaker": seen.state,
             "retry_after_ms": seen.retry_after_ms,
             "key": key.fault or key.state,
+            "history": [] if seen.degraded else await _history(breaker),
         }
         if seen.state != "closed":
             return ComponentState("degraded", detail=detail, mode="payment_open")
@@ -239,6 +242,23 @@ def _health(
     health.register("postgres", postgres, critical=True)
     health.register("payment", payment, critical=False)
     return health
+
+
+async def _history(breaker: Breaker) -> list[dict[str, str]]:
+    """The latest transitions, without operators' names and reasons: the page is public."""
+    try:
+        events = await breaker.history(BREAKER_EVENTS)
+    except StoreUnavailable:
+        return []
+    return [
+        {
+            "at": event.at.isoformat(timespec="milliseconds"),
+            "from": event.transition.before,
+            "to": event.transition.after,
+            "cause": event.transition.cause,
+        }
+        for event in events
+    ]
 
 
 def _required(value: str | None, name: str) -> str:

@@ -110,7 +110,22 @@ def _parser() -> argparse.ArgumentParser:
     _add(limits, "history", "limits:history", "show who changed limits while they held")
 
     breaker = _group(commands, "breaker", "the circuit breaker of the payment service")
-    _add(breaker, "show", "breaker:show", "show its state for the whole fleet")
+    shown = _add(breaker, "show", "breaker:show", "show its state for the whole fleet")
+    shown.add_argument(
+        "--events",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="so many of its latest transitions (default: %(default)s)",
+    )
+    force = _add(breaker, "force", "breaker:force", "hold it open or closed for a time")
+    force.add_argument("state", choices=("open", "closed"))
+    force.add_argument(
+        "--for", type=_seconds, required=True, dest="seconds", metavar="SECONDS", help="how long"
+    )
+    force.add_argument("--reason", required=True, metavar="TEXT", help="kept in its history")
+    close = _add(breaker, "reset", "breaker:reset", "close it and forget what it has counted")
+    close.add_argument("--reason", default="", metavar="TEXT", help="kept in its history")
 
     jobs = _group(commands, "jobs", "jobs")
     show = _add(jobs, "show", "jobs:show", "show a job and its history, but not its input")

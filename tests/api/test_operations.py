@@ -35,6 +35,10 @@ async def test_health_is_degraded_but_200_while_the_circuit_is_open(gate: Gate) 
     answer = await gate.get("/health")
     assert answer.status == 200
     assert (await answer.json())["status"] == "degraded"
+    detailed = await (await gate.get("/health/detailed")).json()
+    latest = detailed["components"]["payment"]["detail"]["history"][0]
+    assert set(latest) == {"at", "from", "to", "cause"}  # who and where is nobody's business
+    assert (latest["from"], latest["to"], latest["cause"]) == ("closed", "open", "failures")
 
 
 async def test_detailed_health_names_every_component(gate: Gate) -> None:
