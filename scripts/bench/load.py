@@ -115,7 +115,7 @@ def fastest() -> Generator:
 
 
 def _percentile(text: str, share: int) -> float:
-    found = re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s|m)$", text, re.MULTILINE)
+    found = re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
     if not found:
         raise LoadFailed(f"wrk gives no {share}th percentile:\n{text}")
     return _ms(found[1], found[2])

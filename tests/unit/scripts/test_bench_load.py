@@ -26,7 +26,7 @@ def test_report_of_wrk_becomes_figures() -> None:
 
 
 def test_units_of_wrk_are_told_apart() -> None:
-    fast = REPORT.replace(" 2.79ms", "350.00us").replace("12.05ms", "1.50s")
+    fast = REPORT.replace(" 2.79ms", "350.00us").replace("12.05ms", "1.50s ")
     assert read_wrk(fast).p50_ms == pytest.approx(0.35)
     assert read_wrk(fast).p99_ms == pytest.approx(1500)
 
