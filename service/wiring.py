@@ -6,10 +6,12 @@ away at start, then the worker answers what it can and says what it lacks, as at
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
@@ -23,8 +25,10 @@ from service.database import Database
 from service.errors import ConfigurationError, StoreUnavailable
 from service.flows.catalog import Catalog
 from service.health import ComponentState, Health
+from service.jobs.inspection import census
 from service.jobs.lifecycle import Lifecycle
 from service.jobs.loops import Loop
+from service.jobs.models import JobState
 from service.jobs.reconciler import Reconciler, worker_name
 from service.jobs.repository import JobRepository
 from service.jobs.runs import Runs
@@ -41,6 +45,8 @@ from service.store.client import Store
 DATABASE_WAIT_S = 3.0
 #: How often waiting questions and overlong runs are looked for.
 EXPIRE_INTERVAL_S = 5.0
+#: How often the fleet's jobs are counted for the gauges.
+CENSUS_INTERVAL_S = 15.0
 #: Of the breaker, shown in /health/detailed.
 BREAKER_EVENTS = 10
 #: How often the watch over the payment key is woken; it knows itself when to ask.
@@ -100,7 +106,14 @@ async def connect(
         await runners.open()
         stack.push_async_callback(runners.close)
 
-        breaker = Breaker("payment", settings.breaker, store)
+        breaker = Breaker(
+            "payment",
+            settings.breaker,
+            store,
+            on_transition=lambda made: metrics.breaker_transitions.labels(
+                "payment", made.after, made.cause
+            ).inc(),
+        )
         stack.push_async_callback(breaker.close)
         limits = Store(
             settings.redis.model_copy(update={"timeout": settings.redis.limiter_timeout}),
@@ -108,6 +121,7 @@ async def connect(
         )
         stack.push_async_callback(limits.close)
         limiter = Limiter(limits, workers_hint=settings.server.workers, observer=metrics.admission)
+        stack.push_async_callback(limiter.stop)
         cache = TieredCache(store, settings.cache, namespace="flow")
         stack.push_async_callback(cache.close)
         catalog = Catalog(database, cache)
@@ -153,7 +167,7 @@ async def connect(
             repository=repository,
             lifecycle=lifecycle,
             runs=runs,
-            health=_health(store, database, breaker, key, metrics),
+            health=_health(store, limiter, database, breaker, key, metrics),
         )
         if loops:
             await _start_background(stack, settings, services, run_loop, owner)
@@ -164,7 +178,6 @@ async def _start_background(
     stack: AsyncExitStack, settings: Settings, services: Services, run_loop: Loop, owner: str
 ) -> None:
     await services.limiter.start()
-    stack.push_async_callback(services.limiter.stop)
     await services.rules.start()
     stack.push_async_callback(services.rules.stop)
     await services.health.start()
@@ -192,6 +205,7 @@ async def _start_background(
         Loop("payment-changes", reconciler.changes, interval_s=poll_s),
         Loop("payment-checks", reconciler.checks, interval_s=poll_s),
         Loop("settlement", settler.tick, interval_s=poll_s),
+        Loop("census", partial(take_census, services), interval_s=CENSUS_INTERVAL_S),
     )
     # Undone in reverse: no new claims, then the runs end, then their leases need no renewal.
     stack.push_async_callback(reconciler.leave_quietly)
@@ -203,12 +217,34 @@ async def _start_background(
     stack.push_async_callback(run_loop.stop)
 
 
+async def take_census(services: Services) -> bool:
+    """What there is to do, for the gauges."""
+    metrics, seen = services.metrics, await census(services.database, services.repository)
+    crowds = {crowd.state: crowd for crowd in seen.open}
+    for state in (JobState.CREATING, JobState.AWAITING_PAYMENT, JobState.RUNNING,
+                  JobState.AWAITING_INPUT):  # fmt: skip
+        crowd = crowds.get(state)
+        metrics.jobs_open.labels(state).set(crowd.jobs if crowd else 0)
+        metrics.jobs_oldest.labels(state).set(crowd.oldest_s if crowd else 0)
+    tightest_s = seen.settlement.tightest_s
+    metrics.settlement_tightest.set(math.inf if tightest_s is None else tightest_s)
+    metrics.settlement_stuck.set(seen.settlement.stuck)
+    metrics.jobs_paid_late.set(seen.late_paid)
+    metrics.settlements_lost.set(seen.lost)
+    return False
+
+
 def _health(
-    store: Store, database: Database, breaker: Breaker, key: KeyWatch, metrics: Metrics
+    store: Store,
+    limiter: Limiter,
+    database: Database,
+    breaker: Breaker,
+    key: KeyWatch,
+    metrics: Metrics,
 ) -> Health:
     async def redis() -> ComponentState:
         await store.ping()
-        return ComponentState("ok")
+        return ComponentState("ok", detail=asdict(limiter.status()))
 
     async def postgres() -> ComponentState:
         began_s = time.monotonic()

@@ -58,6 +58,14 @@ class Metrics:
             "livemax",
             "breaker",
         )
+        self.breaker_transitions = self._counter(
+            "breaker_transitions",
+            "Changes of a circuit breaker's state, each counted once in the fleet. cause: failures,"
+            " recovery, probe-ok, probe-failed, probe-lost, forced, reset and a few more.",
+            "breaker",
+            "to",
+            "cause",
+        )
         self.payment_calls = self._counter(
             "payment_calls",
             "Calls to the payment service. operation: create, find, resolve, changes, submit,"
@@ -96,6 +104,35 @@ class Metrics:
             "livemax",
         )
 
+        self.jobs_open = self._gauge(
+            "jobs_open", "Unfinished jobs of the whole fleet, by state.", "livemax", "state"
+        )
+        self.jobs_oldest = self._gauge(
+            "jobs_oldest_seconds",
+            "Age of the oldest unfinished job in each state, since it entered it, in seconds.",
+            "livemax",
+            "state",
+        )
+        self.settlement_tightest = self._gauge(
+            "settlement_tightest_seconds",
+            "Time until the first waiting result must be on the chain; negative: too late,"
+            " infinite: none waits.",
+            "livemin",
+        )
+        self.settlement_stuck = self._gauge(
+            "settlement_stuck",
+            "Waiting results in an error state that recovery did not lift: they need a person.",
+            "livemax",
+        )
+        self.jobs_paid_late = self._gauge(
+            "jobs_paid_late",
+            "Jobs paid after they had failed: their purchasers must be given the money back.",
+            "livemax",
+        )
+        self.settlements_lost = self._gauge(
+            "settlements_lost", "Results whose funds went elsewhere before they settled.", "livemax"
+        )
+
     def _database(self) -> None:
         self.pool_size = self._gauge(
             "database_pool_connections",
@@ -122,7 +159,11 @@ class Metrics:
         return Histogram(f"tollgate_{name}", text, labels, registry=self.registry, buckets=buckets)
 
     def _gauge(
-        self, name: str, text: str, across_workers: Literal["livesum", "livemax"], *labels: str
+        self,
+        name: str,
+        text: str,
+        across_workers: Literal["livesum", "livemax", "livemin"],
+        *labels: str,
     ) -> Gauge:
         return Gauge(
             f"tollgate_{name}",
