@@ -64,6 +64,16 @@ def configure_logging(settings: LoggingSettings, *, stream: TextIO | None = None
         cache_logger_on_first_use=True,
     )
     _route_standard_logging(shared, renderer, level, stream)
+    _Direct.stream = stream if settings.format == "json" and level <= logging.INFO else None
+
+
+class _Direct:
+    stream: TextIO | None = None
+
+
+def json_stream() -> TextIO | None:
+    """Where lines go, for who writes whole ones himself; None where they have another form."""
+    return _Direct.stream
 
 
 def with_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

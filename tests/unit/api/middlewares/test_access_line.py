@@ -1,0 +1,113 @@
+"""The access line written directly, and by structlog: the same line."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import structlog
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from service import logs
+from service.admission.rulebook import Client
+from service.api.keys import RequestRecord
+from service.api.middlewares import access_line
+from service.settings import LoggingSettings
+
+PLAIN = RequestRecord("r-1", Client("192.0.2.1", "ip:192.0.2.1"), 0.0)
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Where the lines go; everything global is put back afterwards."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    # The module's own keeps the first stream it writes to.
+    monkeypatch.setattr(access_line, "log", structlog.get_logger())
+    monkeypatch.setattr(logs._Direct, "stream", None)
+    yield io.StringIO()
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+async def written(stream: io.StringIO, settings: LoggingSettings, *what: Any) -> str:
+    logs.configure_logging(settings, stream=stream)
+    logs.REQUEST_ID.set("r-1")
+    access_line.write(*what, sample=1.0)
+    await asyncio.sleep(access_line.WAIT_S * 2)
+    return stream.getvalue()
+
+
+def fields(line: str) -> list[tuple[str, Any]]:
+    """In order, without what clocks put into it."""
+    found: dict[str, Any] = json.loads(line)
+    assert len(found.pop("timestamp")) == len("2026-11-23T15:44:44.078119Z")
+    assert found.pop("duration_ms") > 0
+    return list(found.items())
+
+
+@pytest.mark.parametrize(
+    ("path", "record", "status", "route"),
+    [
+        ("/flows", PLAIN, 503, "/flows"),
+        ("/flows", PLAIN, 200, "/flows"),
+        ("/flows?token=x", PLAIN, 200, "/flows"),
+        ('/%22quo"ted\\/%00', PLAIN, 404, None),
+        ("/x" * 300, replace(PLAIN, problem="not-found"), 404, None),
+        (
+            "/flows",
+            replace(PLAIN, policy="flows", problem="quota-exceeded", detail='Quota "flows" é\n'),
+            429,
+            "/flows",
+        ),
+        ("/a/status", replace(PLAIN, policy="status", flow="a", job="j-1"), 200, "/{flow}/status"),
+    ],
+)
+async def test_line_is_the_one_structlog_writes(
+    stream: io.StringIO, path: str, record: RequestRecord, status: int, route: str | None
+) -> None:
+    request = make_mocked_request("GET", path)
+    directly = await written(stream, LoggingSettings(), request, record, status, route)
+    stream.seek(0)
+    stream.truncate()
+    logs._Direct.stream = None
+    access_line.write(request, record, status, route, sample=1.0)
+    (by_structlog,) = stream.getvalue().splitlines()
+    (line,) = directly.splitlines()
+    assert fields(line) == fields(by_structlog)
+
+
+async def test_lines_are_written_together_and_soon(stream: io.StringIO) -> None:
+    logs.configure_logging(LoggingSettings(), stream=stream)
+    request = make_mocked_request("GET", "/flows")
+    for _ in range(3):
+        access_line.write(request, PLAIN, 200, "/flows", sample=1.0)
+    assert stream.getvalue() == ""
+    await asyncio.sleep(access_line.WAIT_S * 2)
+    assert len(stream.getvalue().splitlines()) == 3
+
+
+@pytest.mark.parametrize("path", ["/pay/https://me:hunter2@host/", "/password=hunter2"])
+async def test_what_may_be_secret_is_masked_first(stream: io.StringIO, path: str) -> None:
+    text = await written(
+        stream, LoggingSettings(), make_mocked_request("GET", path), PLAIN, 200, None
+    )
+    assert "request" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("settings", [{"level": "warning"}, {"format": "console"}])
+async def test_level_and_form_hold(stream: io.StringIO, settings: dict[str, Any]) -> None:
+    request: web.Request = make_mocked_request("GET", "/flows")
+    text = await written(stream, LoggingSettings(**settings), request, PLAIN, 200, "/flows")
+    assert ("request" in text) == ("format" in settings)
+    assert not text.startswith("{")
