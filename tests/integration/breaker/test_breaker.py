@@ -10,7 +10,7 @@ import asyncio
 
 import pytest
 
-from service.breaker.breaker import LONGEST_FORCE_S, Breaker
+from service.breaker.breaker import LONGEST_FORCE_S, LONGEST_PAUSE_S, Breaker
 from service.breaker.models import Outcome, Permit
 from service.deadline import CURRENT, Deadline
 from service.errors import CircuitOpen
@@ -223,6 +223,11 @@ async def test_pause_is_for_the_fleet_and_no_verdict(fleet: list[Breaker], store
     assert (await fleet[2].snapshot()).state == "closed"
     await elapse(store, 10)
     assert (await fleet[2].acquire()).mode == "normal"
+
+
+async def test_no_pause_is_longer_than_the_longest(fleet: list[Breaker]) -> None:
+    await fleet[0].pause(10 * LONGEST_PAUSE_S)
+    assert await refusal(fleet[1]) <= LONGEST_PAUSE_S
 
 
 async def test_pause_reaches_the_fleet_from_a_request_that_is_out_of_time(

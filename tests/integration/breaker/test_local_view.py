@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,11 @@ from scripts.devservers import EmbeddedValkey
 from service.breaker.breaker import STRICT_S, Breaker
 from service.breaker.mirror import ASK_AGAIN_S
 from service.breaker.models import Outcome
-from service.errors import CircuitOpen
+from service.errors import CircuitOpen, StoreUnavailable
 from service.settings import BreakerSettings
 from service.store import keys
 from service.store.client import Store
+from service.store.scripts import Script
 from tests.support.breaker import Clocks
 
 OpenStore = Callable[..., Awaitable[Store]]
@@ -84,7 +86,8 @@ async def test_what_ends_the_refusals_reaches_every_worker_within_a_second(
         await call(fleet[0], Outcome.OK)
     await fleet[0].acquire()
     clocks.local_s += 1
-    await fleet[1].acquire()
+    for _ in range(3):
+        await fleet[1].acquire()
 
 
 async def test_an_operators_open_reaches_a_worker_at_its_next_call(fleet: list[Breaker]) -> None:
@@ -173,10 +176,55 @@ async def test_a_probe_that_ends_in_an_outage_is_a_verdict_for_its_worker(
     assert await refusal(breaker) > 29
 
 
-async def test_one_lost_connection_is_no_outage(store: Store, fleet: list[Breaker]) -> None:
-    await fleet[0].acquire()
-    await store.client.client_kill_filter(_type="normal", skipme=False)
-    assert (await fleet[0].acquire()).mode == "normal"
+async def test_a_pause_told_by_the_fleet_holds_in_an_outage(
+    open_store: OpenStore, private_valkey: PrivateValkey, clocks: Clocks
+) -> None:
+    server = private_valkey()
+    store = await open_store(server.url, timeout=2.0)
+    told, teller = (Breaker("payment", SETTINGS, store, clock=clocks.local) for _ in range(2))
+    await teller.pause(20)
+    await refusal(told)
+    server.kill()
+    clocks.local_s += ASK_AGAIN_S
+    assert await refusal(told) == pytest.approx(20 - ASK_AGAIN_S, abs=1)
+    assert (await told.snapshot()).state == "closed"
+
+
+class LossyScript:
+    """Of every two calls the first fails: its question or its answer gets lost."""
+
+    def __init__(self, script: Script, lost: str) -> None:
+        self._script = script
+        self._lost = lost
+        self._calls = 0
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
+        self._calls += 1
+        fails = self._calls % 2
+        if fails and self._lost == "question":
+            raise StoreUnavailable
+        reply = await self._script(keys, args)
+        if fails:
+            raise StoreUnavailable
+        return reply
+
+
+@pytest.mark.parametrize("lost", ["question", "answer"])
+async def test_a_lost_message_is_no_outage_and_nothing_counts_twice(
+    fleet: list[Breaker], store: Store, lost: str
+) -> None:
+    lossy = fleet[0]._fleet
+    lossy._acquire = LossyScript(lossy._acquire, lost)  # type: ignore[assignment]
+    lossy._report = LossyScript(lossy._report, lost)  # type: ignore[assignment]
+    for streak in (1, 2):
+        permit = await fleet[0].acquire()
+        assert permit.mode == "normal"
+        await fleet[0].report(permit, Outcome.FAIL)
+        assert (await fleet[1].snapshot()).streak == streak
+    await call(fleet[1], Outcome.FAIL)
+    await store.client.hincrby(keys.breaker("payment"), "open_until", -30_000_000)
+    assert (await fleet[0].acquire()).mode == "probe"  # and not: refused because of its own probe
+    assert repr(fleet[0]) == "<Breaker payment fleet>"
 
 
 async def until_back(breaker: Breaker) -> None:
