@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from service import metrics
 from service.admission.rules import Rules
 from service.api import keys, middlewares, routes
+from service.api.cors import Cors
 from service.api.doorway import Doorway
 from service.api.handlers.operations import HealthPage
 from service.api.identity import ClientIdentity
@@ -67,15 +68,18 @@ async def create_internal_app(settings: Settings, public: web.Application) -> we
 
 def _public(server: ServerSettings, registry: CollectorRegistry) -> web.Application:
     """The application with its steps and routes: the fast way, or the plain one."""
-    if not server.fast_answers:
+    cors = Cors(server.cors_origins) if server.cors_origins else None
+    if server.fast_answers:
+        way = Way(metrics.HttpCounts(registry))
+        app = web.Application(client_max_size=server.body_limit_bytes)
+        Doorway.open(app, way)
+        routes.setup(app, way=way, cors=cors)
+    else:
         steps = middlewares.in_order(metrics.http_middleware(registry))
         app = web.Application(middlewares=steps, client_max_size=server.body_limit_bytes)
-        routes.setup(app)
-        return app
-    way = Way(metrics.HttpCounts(registry))
-    app = web.Application(client_max_size=server.body_limit_bytes)
-    Doorway.open(app, way)
-    routes.setup(app, way)
+        routes.setup(app, cors=cors)
+    if cors is not None:
+        app.on_response_prepare.append(cors.mark)
     return app
 
 

@@ -13,6 +13,7 @@ from service.api.contract import READS, Operation, Route
 from service.api.handlers import docs, flows, jobs, operations
 
 if TYPE_CHECKING:
+    from service.api.cors import Cors
     from service.api.middlewares.way import Way
 
 _HEALTH, _FLOWS, _MIP, _DOCS = "Health", "Flows", "MIP-003", "Documentation"
@@ -183,24 +184,33 @@ TABLE: tuple[Route, ...] = (
 INTERNAL_TABLE: tuple[Route, ...] = (*_PROBES, _metrics(None))
 
 
-def setup(app: web.Application, way: Way | None = None) -> None:
-    """Add the public rows, with ``way`` round each, and what admission and a page must know."""
-    _add(app, TABLE, way)
+def setup(app: web.Application, *, way: Way | None = None, cors: Cors | None = None) -> None:
+    """Add the public rows, and what admission and a page must know of them.
+
+    ``way`` is put round each handler; with ``cors`` each address answers preflights too.
+    """
+    _add(app, TABLE, way, cors)
     app[keys.OPENAPI] = openapi.render(TABLE)
 
 
 def setup_internal(app: web.Application) -> None:
     """Add the internal rows."""
-    _add(app, INTERNAL_TABLE, None)
+    _add(app, INTERNAL_TABLE)
 
 
-def _add(app: web.Application, table: Sequence[Route], way: Way | None) -> None:
+def _add(
+    app: web.Application,
+    table: Sequence[Route],
+    way: Way | None = None,
+    cors: Cors | None = None,
+) -> None:
     for row in table:
-        handler = row.handler
-        if way is not None:
-            handler = way.around(handler, route=row.path, policy=row.policy)
+        methods = ("GET", "HEAD") if row.method == "GET" else (row.method,)
+        served = [(method, row.handler, row.policy) for method in methods]
+        if cors is not None:
+            served.append(("OPTIONS", cors.preflight(methods), None))
         resource = app.router.add_resource(row.path, name=row.name)
-        resource.add_route(row.method, handler)
-        if row.method == "GET":
-            resource.add_route("HEAD", handler)
+        for method, plain, policy in served:
+            handler = way.around(plain, route=row.path, policy=policy) if way else plain
+            resource.add_route(method, handler)
     app[keys.ROUTE_POLICIES] = {row.path: row.policy for row in table}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -30,9 +31,18 @@ def _networks(value: object) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(text, strict=False)) for text in texts(value))
 
 
+def _origins(value: object) -> tuple[str, ...]:
+    origins = texts(value)
+    for origin in origins:
+        if not re.fullmatch(r"\*|https?://[A-Za-z0-9.\-\[\]:]+", origin):
+            raise ValueError("must be origins, such as https://shop.example, or *")
+    return origins
+
+
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(texts)]
 #: CIDRs, in their usual spelling.
 CIDRs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 
 
 class ServerSettings(Section):
@@ -55,6 +65,8 @@ class ServerSettings(Section):
     keepalive_timeout: Seconds = 75.0
     #: Cancel a handler whose client has gone away (aiohttp's own default is not to).
     handler_cancellation: bool = False
+    #: Origins whose pages may call from a browser; ``*``: any.
+    cors_origins: Origins = ()
     #: One coroutine for all steps of a request, answers from templates, one sweep for all
     #: deadlines, plain numbers for counters. False: the plain way, which says and does the same.
     fast_answers: bool = True

@@ -180,6 +180,7 @@ def test_rate_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str
         ("CACHE__FRESH_SECONDS", "86400", "must be less than cache.stale_seconds"),
         ("SERVER__REQUEST_TIMEOUT", "nan", "TOLLGATE_SERVER__REQUEST_TIMEOUT"),
         ("SERVER__TRUSTED_PROXIES", "10.0.0.0/33", "TOLLGATE_SERVER__TRUSTED_PROXIES"),
+        ("SERVER__CORS_ORIGINS", "shop.example", "TOLLGATE_SERVER__CORS_ORIGINS"),
         ("PAYMENT__URL", "ftp://payments", "TOLLGATE_PAYMENT__URL"),
     ],
 )

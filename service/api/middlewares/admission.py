@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.api import keys, refusals
@@ -85,7 +85,10 @@ class Gate:
 
 def policy_name(request: web.Request) -> str | None:
     """The route class of the table; None is counted against no one."""
-    resource = request.match_info.route.resource
+    route = request.match_info.route
+    resource = route.resource
     if resource is None:
         return DEFAULT_POLICY
+    if route.method == hdrs.METH_OPTIONS:
+        return None  # a preflight (service.api.cors)
     return request.app[keys.ROUTE_POLICIES].get(resource.canonical, DEFAULT_POLICY)

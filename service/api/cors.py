@@ -1,0 +1,58 @@
+"""Pages of other origins may call this service and read what it says of limits.
+
+Off unless ``server.cors_origins`` names origins. Answers then carry the fields a browser asks for,
+refusals too; preflights are answered by a route of their own, counted against no one: a browser
+sends them unasked. Credentials are not allowed: who has an API key sends it as a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from service.api.rendered import Rendered
+
+ANY = "*"
+#: What a page may read beyond what every page may.
+EXPOSED = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+#: What a page may send.
+ACCEPTED = "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-API-Key, X-Request-Id"
+#: How long a browser may remember a preflight (their own limits are no higher than 2 h).
+MAX_AGE_S = 3600
+
+
+class Cors:
+    """What holds for pages of these origins; ``*`` for all."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._origins = frozenset(origins)
+
+    def preflight(self, methods: Sequence[str]) -> Handler:
+        """The handler of OPTIONS for an address that takes these methods."""
+        allowed = ", ".join(methods)
+        fields = {
+            hdrs.ALLOW: allowed,
+            hdrs.ACCESS_CONTROL_ALLOW_METHODS: allowed,
+            hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ACCEPTED,
+            hdrs.ACCESS_CONTROL_MAX_AGE: str(MAX_AGE_S),
+        }
+
+        async def options(_request: web.Request) -> web.StreamResponse:
+            return web.Response(status=204, headers=fields)
+
+        return options
+
+    async def mark(self, request: web.Request, answer: web.StreamResponse) -> None:
+        """Say on an answer who may read it; a signal (``on_response_prepare``)."""
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None and type(answer) is Rendered:
+            return  # never stored, so no cache will give it to a page
+        if ANY not in self._origins:
+            answer.headers.add(hdrs.VARY, hdrs.ORIGIN)
+        if origin is None or not self._origins & {ANY, origin}:
+            return
+        allowed = ANY if ANY in self._origins else origin
+        answer.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed
+        answer.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = EXPOSED
