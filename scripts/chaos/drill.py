@@ -34,6 +34,8 @@ SETTINGS = {
     "TOLLGATE_SERVER__REQUEST_TIMEOUT": "10",
     # An intent without a payment is given up once no call for it can be under way.
     "TOLLGATE_JOBS__INTENT_GRACE": "10",
+    # A job that loses its worker again and again is given up, for it may be the killer; not here.
+    "TOLLGATE_JOBS__LOST_RUNS": "100",
     # Time for the refusals that are measured, not more.
     "TOLLGATE_BREAKER__RECOVERY_SECONDS": "4",
 }
