@@ -52,10 +52,10 @@ def retry_after_ms(decision: Decision) -> int:
     Where one of them is the whole fleet's, a little longer, each client by another bit.
     """
     wait_ms, shared = 1, False
-    for state in decision.states:
-        if state.wait_ms > 0 and not state.policy.shadow:
-            wait_ms = max(wait_ms, state.wait_ms)
-            shared = shared or state.policy.scope == "fleet"
+    for policy, _, of_this_ms, _ in decision.states:
+        if of_this_ms > 0 and not policy.shadow:
+            wait_ms = max(wait_ms, of_this_ms)
+            shared = shared or policy.scope == "fleet"
     if shared:
         wait_ms += int(_random.random() * min(wait_ms * JITTER, MOST_JITTER_MS))
     return wait_ms

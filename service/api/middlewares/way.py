@@ -1,10 +1,10 @@
 """All steps of a request in one coroutine round its handler: the fast way.
 
-Reason: aiohttp's machinery for middlewares costs 2 µs before the first of them runs, and each step
-of its own looked up again what the one before had found. Here the steps are the same plain
-functions that the nested ones call, in the same order; ``middlewares`` says why it is this one.
-What it saves, as a whole and step by step: docs/benchmarks.md. The plain way:
-``server.fast_answers``.
+Reason: nested, each step looks up again what the one before had found, and two of them need a clone
+of the request between them. Here the steps are the same plain functions that the nested ones call,
+in the same order; ``middlewares`` says why it is this one. Measured with all devices it brings in,
+in µs of Python a request: admitted ``/health`` 25 in place of 107, a refusal 19 in place of 85; the
+bare handler takes 17. The plain way: ``server.fast_answers``.
 """
 
 from __future__ import annotations
