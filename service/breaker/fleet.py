@@ -40,7 +40,7 @@ class FleetBreaker:
         self._recovery_us = _us(settings.recovery_seconds)
         self._lease_us = _us(settings.probe_lease_seconds)
         self._key = keys.breaker(name)
-        self._events = f"{self._key}:events"
+        self._events = keys.breaker_events(name)
         self._acquire = store.script(__package__, "acquire", keys=2)
         self._report = store.script(__package__, "report", keys=2)
         self._force = store.script(__package__, "force", keys=2)

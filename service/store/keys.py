@@ -42,6 +42,11 @@ def breaker(name: str) -> str:
     return f"cb:{{{_tag(name)}}}"
 
 
+def breaker_events(name: str) -> str:
+    """A breaker's transitions, a capped stream; lives BREAKER_LIFE_MS after the last one."""
+    return f"{breaker(name)}:events"
+
+
 def cache_value(namespace: str, key: str) -> str:
     """A cached value with its ages, one hash; lives as long as its stale age (or unknown age)."""
     return f"fc:{{{_tag(namespace)}:{_tag(key)}}}"
