@@ -232,6 +232,24 @@ class TestDeadline:
         left_s = float(await (await client.get("/x")).text())
         assert 0 < left_s <= LIMIT_S
 
+    async def test_client_may_shorten_its_time_but_not_lengthen_it(self, serve: Serve) -> None:
+        async def handler(_request: web.Request) -> web.Response:
+            return web.Response(text=str(deadline.remaining_s()))
+
+        client = await serve(handler)
+        for asked_ms, most_s in (("50", 0.05), ("999999999", LIMIT_S), ("x", LIMIT_S)):
+            answer = await client.get("/x", headers={deadline.HEADER: asked_ms})
+            assert 0 < float(await answer.text()) <= most_s
+
+    async def test_request_over_the_time_its_client_gave_it_is_a_504(self, serve: Serve) -> None:
+        async def handler(_request: web.Request) -> web.Response:
+            await asyncio.sleep(LIMIT_S * 0.8)
+            return web.Response()
+
+        client = await serve(handler)
+        assert (await client.get("/x")).status == 200
+        assert (await client.get("/x", headers={deadline.HEADER: "20"})).status == 504
+
     async def test_a_handler_that_swallows_its_cancellation_is_still_a_504(
         self, serve: Serve, logged: Any
     ) -> None:

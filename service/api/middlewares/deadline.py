@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from service.api import keys
-from service.deadline import CURRENT, Deadline
+from service.deadline import CURRENT, HEADER, Deadline, shortened
 from service.errors import DeadlineExceeded, QueryTimeout
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ async def deadline(request: web.Request, handler: Handler) -> web.StreamResponse
 
     The plain way, with a timer for each request; the fast way asks a ``Sweep``.
     """
-    budget = give_budget(request[keys.RECORD], request.app[keys.SERVER].request_timeout)
+    limit_s = wanted_s(request, request.app[keys.SERVER].request_timeout)
+    budget = give_budget(request[keys.RECORD], limit_s)
     # Remaining time on the loop's clock, which need not be the one budgets are counted on.
     scope = asyncio.timeout_at(asyncio.get_running_loop().time() + budget.remaining_s())
     try:
@@ -43,6 +44,11 @@ async def deadline(request: web.Request, handler: Handler) -> web.StreamResponse
     if scope.expired():
         check_late(response)
     return response
+
+
+def wanted_s(request: web.Request, limit_s: float) -> float:
+    """Our limit, or less where the client waits for less."""
+    return shortened(limit_s, request.headers.get(HEADER))
 
 
 def give_budget(record: RequestRecord, seconds: float) -> Deadline:

@@ -21,7 +21,7 @@ from service.api import keys
 from service.api.middlewares import access_line
 from service.api.middlewares.admission import DEFAULT_POLICY, Gate
 from service.api.middlewares.context import CLIENT_GONE, identify, known_method, stamp
-from service.api.middlewares.deadline import check_late, give_budget, meaning
+from service.api.middlewares.deadline import check_late, give_budget, meaning, wanted_s
 from service.api.middlewares.errors import answer_to
 from service.api.middlewares.sweep import Sweep
 from service.api.refusals import Refusals
@@ -139,8 +139,9 @@ async def _answer(
             refused = gate.refusal_at_once(record, charges)
             if refused is not None:
                 return refused
-        budget = give_budget(record, parts.timeout_s)
-        task = parts.sweep.watch(budget.at_s)
+        limit_s = wanted_s(request, parts.timeout_s)
+        budget = give_budget(record, limit_s)
+        task = parts.sweep.watch(budget.at_s, early=limit_s < parts.timeout_s)
         try:
             refused = None
             if charges and gate is not None:

@@ -25,11 +25,11 @@ async def sweep() -> Sweep:
 
 
 async def watched(
-    sweep: Sweep, seconds: float, work: Callable[[], Awaitable[object]]
+    sweep: Sweep, seconds: float, work: Callable[[], Awaitable[object]], *, early: bool = False
 ) -> tuple[bool, bool]:
     """Was it cancelled inside? Did the sweep say that it was the one?"""
     cancelled = False
-    task = sweep.watch(time.monotonic() + seconds)
+    task = sweep.watch(time.monotonic() + seconds, early=early)
     try:
         await work()
     except asyncio.CancelledError:
@@ -44,6 +44,15 @@ async def test_who_is_over_is_cancelled_and_others_are_not(sweep: Sweep) -> None
     in_time = [watched(sweep, NEVER_S, lambda: asyncio.sleep(0.2)) for _ in range(3)]
     results = await asyncio.gather(*late, *in_time)
     assert results == [(True, True)] * 3 + [(False, False)] * 3
+
+
+async def test_a_shortened_one_is_over_before_those_that_came_earlier(sweep: Sweep) -> None:
+    usual = asyncio.create_task(watched(sweep, NEVER_S, lambda: asyncio.sleep(0.3)))
+    await asyncio.sleep(0)
+    early = [watched(sweep, s, lambda: asyncio.sleep(0.3), early=True) for s in (NEVER_S, 0.02)]
+    assert await asyncio.gather(*early) == [(False, False), (True, True)]
+    assert await usual == (False, False)
+    assert repr(sweep) == "<Sweep of 0>"
 
 
 async def test_a_cancellation_of_ours_is_taken_back(sweep: Sweep) -> None:
