@@ -15,7 +15,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-index-url --no-annotate --no-header $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test demo check lock schemathesis bench chaos-limits clean
+.PHONY: help venv run test demo check lock schemathesis bench chaos chaos-limits clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -43,6 +43,9 @@ schemathesis: $(STAMP) $(FUZZ_STAMP)  ## Fuzz every route by its own description
 
 bench: $(STAMP) $(BENCH_STAMP)  ## Tollgate beside a bare handler and FastAPI + slowapi (ARGS=--quick)
 	@exec $(BIN)/python -m scripts.bench $(ARGS)
+
+chaos: $(STAMP)  ## Sell while processes are killed at random, then audit the books (ARGS="--kills 20")
+	@exec $(BIN)/python -m scripts.chaos $(ARGS)
 
 chaos-limits: $(STAMP)  ## Redis away for 20 s under load, and back: do the limits hold?
 	@OUTAGE_SECONDS=20 exec $(BIN)/python -m pytest -q -rP \
