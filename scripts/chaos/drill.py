@@ -30,10 +30,10 @@ LATENCIES = (
 )
 SETTINGS = {
     "TOLLGATE_PAYMENT__ATTEMPT_TIMEOUT": "3",
-    "TOLLGATE_PAYMENT__CALL_TIMEOUT": "8",
-    "TOLLGATE_SERVER__REQUEST_TIMEOUT": "10",
+    "TOLLGATE_PAYMENT__CALL_TIMEOUT": "5",
+    "TOLLGATE_SERVER__REQUEST_TIMEOUT": "6",
     # An intent without a payment is given up once no call for it can be under way.
-    "TOLLGATE_JOBS__INTENT_GRACE": "10",
+    "TOLLGATE_JOBS__INTENT_GRACE": "6",
     # A job that loses its worker again and again is given up, for it may be the killer; not here.
     "TOLLGATE_JOBS__LOST_RUNS": "100",
     # Time for the refusals that are measured, not more.
