@@ -4,7 +4,7 @@ The layers, top to bottom; each imports only what stands below it:
 
     cli > server > app > wiring | api > jobs > flows | payments > runners
         > admission | breaker | cache > mip > store | database | health
-        > deadline > logs | metrics > settings > errors
+        > deadline > logs | metrics > tasks > settings > errors
 """
 
 __version__ = "0.1.0"

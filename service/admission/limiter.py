@@ -37,6 +37,7 @@ from service.errors import DeadlineExceeded, StoreUnavailable
 from service.store import keys
 from service.store.client import Store
 from service.store.scripts import Script
+from service.tasks import end
 
 log = structlog.get_logger()
 
@@ -106,8 +107,7 @@ class Limiter:
     async def stop(self) -> None:
         """Settle what is owed and leave the fleet, so that the others' shares grow at once."""
         if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+            await end(self._beating)
         await self._lanes.close()
         if self._beating is None:
             return

@@ -17,6 +17,7 @@ from service.admission.published import Published, PublishedLimits
 from service.admission.rulebook import Rulebook
 from service.errors import ConfigurationError, DeadlineExceeded, StoreUnavailable
 from service.settings import limits_from
+from service.tasks import end
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -74,8 +75,7 @@ class Rules:
         """Watch no longer; what holds now goes on holding."""
         if self._watching is None:
             return
-        self._watching.cancel()
-        await asyncio.gather(self._watching, return_exceptions=True)
+        await end(self._watching)
         self._watching = None
 
     async def _watch(self) -> None:

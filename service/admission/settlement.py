@@ -32,6 +32,7 @@ from service.admission.fallback import Debt, LocalShare, Place
 from service.admission.models import Mode
 from service.errors import StoreUnavailable
 from service.store.guard import FAILURES_BEFORE_REST
+from service.tasks import end
 
 log = structlog.get_logger()
 
@@ -101,8 +102,7 @@ class Outage:
         """Give up waiting; what is owed is settled if Redis answers now."""
         if self._recovery is None:
             return
-        self._recovery.cancel()
-        await asyncio.gather(self._recovery, return_exceptions=True)
+        await end(self._recovery)
         self._recovery = None
         await self._settle()
 

@@ -14,6 +14,7 @@ import structlog
 
 from service.deadline import CURRENT
 from service.errors import TollgateError
+from service.tasks import end
 
 log = structlog.get_logger()
 
@@ -51,9 +52,7 @@ class SingleFlight(Generic[_Result]):
 
     async def close(self) -> None:
         """End what is in flight."""
-        for task in self._all:
-            task.cancel()
-        await asyncio.gather(*self._all, return_exceptions=True)
+        await end(*self._all)
 
     def _task(self, key: str, load: Callable[[], Awaitable[_Result]]) -> asyncio.Task[_Result]:
         task = self._current.get(key)

@@ -17,6 +17,7 @@ from service.database.pool import ConnectionPool
 from service.database.statements import Params, Result, StatementRunner, run, server_limit_s
 from service.deadline import at_most
 from service.errors import DatabaseReadOnly, DatabaseUnavailable, StatementFailed, TollgateError
+from service.tasks import end
 
 if TYPE_CHECKING:
     from service.settings import DatabaseSettings
@@ -71,8 +72,7 @@ class Database(StatementRunner):
         pool, reporter = self._pool, self._reporter
         self._pool = self._reporter = None
         if reporter:
-            reporter.cancel()
-            await asyncio.wait([reporter])
+            await end(reporter)
         if pool:
             await pool.shut(_CLOSE_TIMEOUT_S)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from service.errors import TollgateError
+from service.tasks import end
 
 T = TypeVar("T")
 
@@ -47,9 +48,7 @@ class Detached:
         _, late = await asyncio.wait(self._tasks, timeout=within_s)
         for task in late:
             log.warning("work_cut_off", work=task.get_name())
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        await end(*late)
 
 
 def _tell(task: asyncio.Task[Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from service.errors import TollgateError
+from service.tasks import end
 
 log = structlog.get_logger()
 
@@ -47,8 +48,7 @@ class Loop:
     async def stop(self) -> None:
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         self._task = None
 
     async def _run(self) -> None:

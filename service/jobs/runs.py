@@ -25,6 +25,7 @@ from service.mip.hashing import result_hash, schema_hashes
 from service.runners.models import Answer, Done, Failed, NeedsInput, RunOutcome, RunRequest
 from service.runners.runners import Runners
 from service.settings import JobSettings
+from service.tasks import end
 
 log = structlog.get_logger()
 
@@ -102,11 +103,7 @@ class Runs:
         if not self._held:
             return
         await asyncio.wait([task for _, task in self._held.values()], timeout=within_s)
-        unfinished = list(self._held.values())
-        for _, task in unfinished:
-            task.cancel()
-        if unfinished:
-            await asyncio.gather(*(task for _, task in unfinished), return_exceptions=True)
+        await end(*(task for _, task in self._held.values()))
 
     def _hold(self, claim: Claim) -> None:
         task = asyncio.create_task(self._run(claim), name=f"run-{claim.job_id}")

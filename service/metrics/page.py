@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.metrics.plain import HAND_OVER_INTERVAL_S, HandOver
+from service.tasks import end
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -51,6 +52,5 @@ async def handing_over(registry: CollectorRegistry) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        await end(task)
         hand_over.now()

@@ -117,6 +117,8 @@ class Store:
 
     async def _run(self, operation: Callable[[], Awaitable[_Result]], *, always: bool) -> _Result:
         limit_s = at_most(self._limit_s)
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         try:
             with self._guard.attempt(always=always):
                 result = await self._translated(operation, limit_s)
@@ -124,6 +126,9 @@ class Store:
             self._note(away=True, cause=error.__cause__)
             raise
         self._note(away=False, cause=None)
+        if task and task.cancelling() > cancelled:
+            # redis-py waits in a way that can swallow a cancellation (gh-86296, before 3.12).
+            raise asyncio.CancelledError
         return result
 
     async def _translated(
