@@ -61,13 +61,15 @@ class Call:
         states = []
         place = 2
         for charge in self.charges:
-            policy, room = charge.policy, reply[place + 1]
+            room = reply[place + 1]
             ahead_us = reply[place] + min(number, room) * charge.price_us - now_us
             place += 2
             wait_us = 0 if allowed and number <= room else max(0, ahead_us - charge.headroom_us)
-            left_us = policy.bucket.capacity_us - ahead_us
-            remaining = left_us // policy.emission_interval_us if left_us > 0 else 0
-            states.append(LimitState(policy, remaining, -(-wait_us // 1000), -(-ahead_us // 1000)))
+            left_us = charge.capacity_us - ahead_us
+            remaining = left_us // charge.interval_us if left_us > 0 else 0
+            states.append(
+                LimitState(charge.policy, remaining, -(-wait_us // 1000), -(-ahead_us // 1000))
+            )
         return Decision(allowed, tuple(states), False, now_us)
 
     def arrivals(self, reply: Sequence[int]) -> list[tuple[str, int]]:

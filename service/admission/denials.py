@@ -85,7 +85,6 @@ class Denials:
             heard = self._heard.get(charge.key)
             if heard is None or now_us - heard.sent_us >= BELIEVED_US:
                 continue
-            policy = charge.policy
             ahead_us = max(0, heard.arrival_us - now_us)
             # Told as if Redis had spoken at the moment of the answer: whoever waits as long as he
             # is told is not a round trip too early.
@@ -93,11 +92,11 @@ class Denials:
             wait_us = (
                 ahead_us - charge.headroom_us + late_us if ahead_us > charge.headroom_us else 0
             )
-            left_us = max(0, policy.bucket.capacity_us - ahead_us)
+            left_us = max(0, charge.capacity_us - ahead_us)
             states.append(
                 LimitState(
-                    policy,
-                    left_us // policy.emission_interval_us,
+                    charge.policy,
+                    left_us // charge.interval_us,
                     -(-wait_us // 1000),
                     -(-(ahead_us + late_us) // 1000),
                 )

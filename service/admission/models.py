@@ -92,6 +92,9 @@ class Charge:
     price_us: int = field(init=False, repr=False, compare=False)
     #: An arrival time further ahead than this leaves no room for the cost.
     headroom_us: int = field(init=False, repr=False, compare=False)
+    #: The policy's numbers, at hand where each decision is told.
+    capacity_us: int = field(init=False, repr=False, compare=False)
+    interval_us: int = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -106,6 +109,8 @@ class Charge:
         object.__setattr__(self, "key", key)
         object.__setattr__(self, "price_us", price_us)
         object.__setattr__(self, "headroom_us", policy.bucket.capacity_us - price_us)
+        object.__setattr__(self, "capacity_us", policy.bucket.capacity_us)
+        object.__setattr__(self, "interval_us", policy.emission_interval_us)
         object.__setattr__(self, "_hash", hash((policy, self.subject, self.cost)))
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import os
 import signal
 import socket
@@ -30,6 +31,8 @@ from service.settings import ServerSettings, Settings
 HEARTBEAT_INTERVAL_S = 1.0
 #: For what is in hand after its time is over, or in a hurry: the master then kills after 2 s.
 LAST_CALL_S = 0.5
+#: New objects between two looks of the garbage collector (Python's own threshold: 700).
+COLLECT_AFTER = 10_000
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
@@ -65,6 +68,7 @@ class Worker(GunicornUVLoopWebWorker):
         try:
             serving = _Serving(settings.server, await self.wsgi(settings))
             await serving.open(self.sockets)
+            _calm_collector()
             self.booted = True
             log.info("worker_ready", worker=os.getpid())
             await self._leaving.wait()
@@ -106,6 +110,17 @@ class Worker(GunicornUVLoopWebWorker):
     def _leave_now(self) -> None:
         self._hurry.set()
         self._leaving.set()
+
+
+def _calm_collector() -> None:
+    """What is there now stays; what requests make is looked through less often.
+
+    Requests in flight look like young garbage to the collector: with Python's own threshold it went
+    through them ten times in a thousand requests, about 1 µs of CPU each.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
 class _Serving:
