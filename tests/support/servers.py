@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2
+import psycopg2.errors
 
 from scripts.account import scratch
 from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
@@ -30,6 +31,8 @@ class Servers:
         self._stack = ExitStack()
         self._home = self._stack.enter_context(scratch_directory())
         self._numbers = itertools.count()
+        #: Databases nobody needs any more.
+        self._used: list[str] = []
         self._postgres: EmbeddedPostgres | None = None
         self._valkey: EmbeddedValkey | None = None
 
@@ -74,7 +77,20 @@ class Servers:
         try:
             yield self.postgres.url_of(name)
         finally:
-            execute(admin, f"DROP DATABASE {name} WITH (FORCE)")
+            self._used.append(name)
+            self._drop_used(admin)
+
+    def _drop_used(self, admin: str) -> None:
+        """Dropping waits for every backend of the server, also for one a test left writing to nobody.
+
+        That is not what the next test is about: what cannot go now goes later, or with the server.
+        """
+        for name in list(self._used):
+            try:
+                execute(admin, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", limit_s=5)
+            except psycopg2.errors.QueryCanceled:
+                return
+            self._used.remove(name)
 
     def private_postgres(self, *, max_connections: int = 200) -> EmbeddedPostgres:
         """A started one of the caller's own; ended with the session at the latest."""
@@ -97,8 +113,9 @@ def scratch_directory() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def execute(url: str, statement: str) -> None:
-    with contextlib.closing(psycopg2.connect(url)) as connection:
+def execute(url: str, statement: str, *, limit_s: int = 0) -> None:
+    options = f"-c statement_timeout={limit_s}s"
+    with contextlib.closing(psycopg2.connect(url, options=options)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement)
