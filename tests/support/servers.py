@@ -81,9 +81,9 @@ class Servers:
             self._drop_used(admin)
 
     def _drop_used(self, admin: str) -> None:
-        """Dropping waits for every backend of the server, also for one a test left writing to nobody.
+        """Dropping waits for every backend there is, also for one that a test left stuck.
 
-        That is not what the next test is about: what cannot go now goes later, or with the server.
+        That is not the next test's affair: what cannot go now goes later, or with the server.
         """
         for name in list(self._used):
             try:
