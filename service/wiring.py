@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 
 from service.admission.limiter import Limiter
 from service.admission.published import PublishedLimits
@@ -22,7 +21,7 @@ from service.admission.rules import Rules
 from service.breaker.breaker import Breaker
 from service.cache.cache import TieredCache
 from service.database import Database
-from service.errors import ConfigurationError, StoreUnavailable
+from service.errors import StoreUnavailable
 from service.flows.catalog import Catalog
 from service.health import ComponentState, Health
 from service.jobs.inspection import census
@@ -39,6 +38,7 @@ from service.payments.gateway import PaymentGateway
 from service.payments.key import KeyWatch
 from service.runners.runners import Runners
 from service.settings import Settings
+from service.settings.needed import required
 from service.store.client import Store
 
 #: How long the start waits for PostgreSQL before it goes on without.
@@ -87,18 +87,18 @@ async def connect(
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics(registry or CollectorRegistry())
-        store = Store(settings.redis, url=_secret(settings.redis.url, "redis.url"))
+        store = Store(settings.redis, url=required("redis.url", settings.redis.url))
         await store.open()
         stack.push_async_callback(store.close)
         database = Database(
             settings.database,
-            url=_secret(settings.database.url, "database.url"),
+            url=required("database.url", settings.database.url),
             application_name=f"tollgate-{settings.server.role}",
         )
         await database.open(wait_s=DATABASE_WAIT_S)
         stack.push_async_callback(database.close)
-        _required(settings.payment.url, "payment.url")
-        _secret(settings.payment.api_key, "payment.api_key")
+        required("payment.url", settings.payment.url)
+        required("payment.api_key", settings.payment.api_key)
         client = PaymentClient(settings.payment)
         await client.open()
         stack.push_async_callback(client.close)
@@ -117,7 +117,7 @@ async def connect(
         stack.push_async_callback(breaker.close)
         limits = Store(
             settings.redis.model_copy(update={"timeout": settings.redis.limiter_timeout}),
-            url=_secret(settings.redis.url, "redis.url"),
+            url=required("redis.url", settings.redis.url),
         )
         stack.push_async_callback(limits.close)
         limiter = Limiter(limits, workers_hint=settings.server.workers, observer=metrics.admission)
@@ -295,16 +295,3 @@ async def _history(breaker: Breaker) -> list[dict[str, str]]:
         }
         for event in events
     ]
-
-
-def _required(value: str | None, name: str) -> str:
-    if not value:
-        variable = "TOLLGATE_" + name.upper().replace(".", "__")
-        raise ConfigurationError(
-            f"{name} is not set: set {variable}, or use `make run`, which starts one for you"
-        )
-    return value
-
-
-def _secret(value: SecretStr | None, name: str) -> str:
-    return _required(value.get_secret_value() if value else None, name)

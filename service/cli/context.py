@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pydantic import SecretStr
-
 from service.cache.cache import TieredCache
 from service.database import Database
-from service.errors import ConfigurationError
 from service.flows.catalog import Catalog
 from service.settings import Settings
+from service.settings.needed import required
 from service.store.client import Store
 
 #: One statement after the other: a command must not eat up the connections of the service.
@@ -51,19 +49,3 @@ async def catalog(settings: Settings) -> AsyncIterator[Catalog]:
     """The flows, with the cache that an import has to keep honest."""
     async with database(settings) as db, store(settings) as redis:
         yield Catalog(db, TieredCache(redis, settings.cache, namespace="flow"))
-
-
-def required(name: str, value: SecretStr | str | None) -> str:
-    """The value; raises ConfigurationError, naming the variable to set."""
-    if faults := missing(name, value):
-        raise ConfigurationError(faults[0])
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-
-def missing(name: str, value: SecretStr | str | None) -> list[str]:
-    """The fault of a needed setting that is not set."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if text:
-        return []
-    variable = "TOLLGATE_" + name.upper().replace(".", "__")
-    return [f"{name} is not set: set {variable}, or use `make run`, which starts one for you"]

@@ -6,11 +6,11 @@ import argparse
 import asyncio
 import time
 
-from service.cli.context import required
 from service.cli.terminal import complain, show
 from service.database.migrate import migrate as apply_migrations
 from service.errors import DatabaseUnavailable
 from service.settings import DatabaseSettings, load
+from service.settings.needed import required
 
 RETRY_INTERVAL_S = 0.5
 

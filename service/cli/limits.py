@@ -21,6 +21,7 @@ from service.cli.terminal import show as show_lines
 from service.errors import ConfigurationError
 from service.settings import PREFIX, Loaded, Rate, Settings, limits_document, limits_from, load
 from service.settings.limits import NAME
+from service.settings.needed import required
 from service.store.client import Store
 
 #: Changes shown by ``history``.
@@ -72,7 +73,7 @@ def key(arguments: argparse.Namespace) -> int:
     if tier is not None and tier not in settings.limits.tiers:
         known = ", ".join(settings.limits.tiers) or "none"
         raise ConfigurationError(f"there is no tier {tier} in limits.toml; there are: {known}")
-    secret = context.required("admin.key_secret", settings.admin.key_secret)
+    secret = required("admin.key_secret", settings.admin.key_secret)
     fresh = new_key()
     # The tables on stdout, so that they can be appended to the file; the key must not get there.
     complain(f"the key of {name}, shown only this once: {fresh}")

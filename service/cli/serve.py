@@ -9,11 +9,11 @@ import structlog
 
 from service.admission.policies import rulebook_from
 from service.cli import context
-from service.cli.context import missing
 from service.database.budget import connection_budget
 from service.errors import ConfigurationError, DependencyError
 from service.server import serve as serve_until_told
 from service.settings import Settings, load
+from service.settings.needed import missing
 
 log = structlog.get_logger()
 

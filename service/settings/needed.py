@@ -1,0 +1,27 @@
+"""Settings without a default that a program cannot do without."""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+
+from service.errors import ConfigurationError
+from service.settings.loading import PREFIX
+
+
+def required(name: str, value: SecretStr | str | None) -> str:
+    """The value; raises ConfigurationError, naming the variable to set."""
+    if faults := missing(name, value):
+        raise ConfigurationError(faults[0])
+    return _text(value)
+
+
+def missing(name: str, value: SecretStr | str | None) -> list[str]:
+    """The fault of a needed setting that is not set."""
+    if _text(value):
+        return []
+    variable = PREFIX + name.upper().replace(".", "__")
+    return [f"{name} is not set: set {variable}, or use `make run`, which starts one for you"]
+
+
+def _text(value: SecretStr | str | None) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
