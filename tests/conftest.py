@@ -1,4 +1,14 @@
-"""Fixtures every test may ask for. Servers start only when the first test asks for one."""
+"""Fixtures every test may ask for. Servers start only when the first test asks for one.
+
+The suite runs in several worker processes at once (pytest-xdist; tests/support/distribution.py),
+each with a PostgreSQL and a Valkey of its own. So three rules for whoever writes a test:
+
+- It is not alone on the machine: ports come from the system, files from tmp_path or
+  scratch_directory(), and nothing is found or ended by its name alone.
+- It is not alone on the processor: what it measures is compared with something measured beside it,
+  or bounded by ten times what it takes; it waits for what happens, never for a time.
+- Outside tests/e2e the tests of one file run in several workers: each makes a module fixture anew.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +17,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling
 
 from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
+from tests.support.distribution import InOrder, workers_for
 from tests.support.servers import Servers
 
 # What the developer's shell holds must not reach what is tested: our settings, libpq's, the
 # metrics directory of a running service.
 for _name in [n for n in os.environ if n.startswith(("TOLLGATE_", "PG", "PROMETHEUS_"))]:
     del os.environ[_name]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return workers_for(config.args)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Ours, unless the command line names one of pytest-xdist's with --dist."""
+    return InOrder(config, log) if config.option.dist == "load" else None
 
 
 @pytest.fixture(scope="session")
