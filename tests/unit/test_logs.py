@@ -12,6 +12,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
+from service import logs
 from service.errors import StatementFailed, StoreUnavailable
 from service.logs import configure_logging, without_password
 from service.settings import LoggingSettings
@@ -20,8 +21,9 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
+def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """A place for the lines; everything global is put back afterwards."""
+    monkeypatch.setattr(logs._Direct, "stream", None)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     levels = {n: logging.getLogger(n).level for n in ("asyncio", "gunicorn.error", "redis")}
