@@ -16,6 +16,7 @@ from service.api import keys, middlewares, routes
 from service.api.cors import Cors
 from service.api.doorway import Doorway
 from service.api.handlers.operations import HealthPage
+from service.api.handlers.shop import Shop
 from service.api.identity import ClientIdentity
 from service.api.middlewares.way import Way
 from service.settings import ServerSettings, Settings
@@ -32,6 +33,7 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
     _set_edge_keys(app, settings)
     app[keys.METRICS_PAGE] = metrics.page_handler(registry)
     app[keys.HEALTH_PAGE] = HealthPage(fast=settings.server.fast_answers)
+    app[keys.SHOP] = _shop(settings) if settings.shop.enabled else None
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
         drain = app[keys.DRAINING]
@@ -81,6 +83,12 @@ def _public(server: ServerSettings, registry: CollectorRegistry) -> web.Applicat
     if cors is not None:
         app.on_response_prepare.append(cors.mark)
     return app
+
+
+def _shop(settings: Settings) -> Shop:
+    return Shop(
+        settings.shop, network=settings.payment.network, result_hash=settings.jobs.result_hash
+    )
 
 
 def _set_edge_keys(app: web.Application, settings: Settings) -> None:

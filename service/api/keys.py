@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from service.admission.models import Decision
     from service.admission.rules import Rules
     from service.api.handlers.operations import HealthPage
+    from service.api.handlers.shop import Shop
     from service.breaker.breaker import Breaker
     from service.flows.catalog import Catalog
     from service.health import Health
@@ -72,6 +73,8 @@ READY: web.AppKey[Callable[[], bool]] = web.AppKey("ready")
 OPENAPI: web.AppKey[bytes] = web.AppKey("openapi")
 #: ``/health``, rendered once a second.
 HEALTH_PAGE: web.AppKey[HealthPage] = web.AppKey("health_page")
+#: The page for purchasers; None where it is switched off.
+SHOP: web.AppKey[Shop | None] = web.AppKey("shop")
 #: The policy of each path of the route table; None for the uncounted ones.
 ROUTE_POLICIES: web.AppKey[Mapping[str, str | None]] = web.AppKey("route_policies")
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from service import errors
 from service.api import keys, openapi, schemas
 from service.api.contract import READS, Operation, Route
-from service.api.handlers import docs, flows, jobs, operations
+from service.api.handlers import docs, flows, jobs, operations, shop
 
 if TYPE_CHECKING:
     from service.api.cors import Cors
@@ -179,6 +179,9 @@ TABLE: tuple[Route, ...] = (
     ),
     Route("GET", "/docs", docs.page, "docs", "default"),
     Route("GET", "/docs/{asset}", docs.asset, "docs_asset", "default"),
+    Route("GET", "/", shop.page, "root", "default"),
+    Route("GET", "/shop", shop.page, "shop", "default"),
+    Route("GET", "/shop/{version}/{asset}", shop.asset, "shop_asset", "default"),
 )
 #: The internal listener: probes and metrics, free of policies.
 INTERNAL_TABLE: tuple[Route, ...] = (*_PROBES, _metrics(None))

@@ -19,6 +19,7 @@ from service.settings.sections import (
     PaymentSettings,
     RedisSettings,
     ServerSettings,
+    ShopSettings,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "RedisSettings",
     "ServerSettings",
     "Settings",
+    "ShopSettings",
     "limits_document",
     "limits_from",
     "load",

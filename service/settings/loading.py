@@ -33,6 +33,7 @@ from service.settings.sections import (
     PaymentSettings,
     RedisSettings,
     ServerSettings,
+    ShopSettings,
 )
 
 PREFIX = "TOLLGATE_"
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     jobs: JobSettings = JobSettings()
     admin: AdminSettings = AdminSettings()
+    shop: ShopSettings = ShopSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @classmethod

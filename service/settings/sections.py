@@ -158,6 +158,13 @@ class AdminSettings(Section):
     key_secret: SecretStr | None = Field(default=None, min_length=16)
 
 
+class ShopSettings(Section):
+    #: The page for purchasers at / and /shop.
+    enabled: bool = True
+    #: Where the page may pay by itself; set by ``make run`` only, whose payments are not real.
+    sandbox_url: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$")
+
+
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     #: Share of requests, answered well or refused for a limit, that get an access line; failures
