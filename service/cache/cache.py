@@ -11,13 +11,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from service.cache.local import Entry, LocalTier
-from service.cache.models import Cached, CacheStatistics
+from service.cache.models import (
+    Cached,
+    CacheStatistics,
+    FleetStatistics,
+    LoadStatistics,
+    LocalStatistics,
+)
 from service.cache.singleflight import SingleFlight
 from service.errors import DeadlineExceeded, StoreUnavailable, TollgateError
 from service.store import keys
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 #: Half the life of a version: the fence of a load is always there when the load ends.
-LOAD_LIMIT_S = keys.CACHE_VERSION_LIFE_MS / 1000 / 2
+LOAD_LIMIT_S = keys.CACHE_FENCE_LIFE_MS / 1000 / 2
 #: Values loaded together do not all grow old together.
 _FRESH_SPREAD = 0.1
 
@@ -52,7 +59,7 @@ class TieredCache:
         self._reads: SingleFlight[Entry] = SingleFlight()
         self._refreshes: SingleFlight[Entry] = SingleFlight()
         # Invalidated while Redis was away: told to it before anything else is asked of it.
-        self._owed: set[str] = set()
+        self._owed: dict[str, str] = {}
         self._local_hits = self._fleet_hits = self._stale_hits = 0
         self._loads = self._load_errors = 0
 
@@ -73,15 +80,22 @@ class TieredCache:
             entry = await self._reads.join(key, lambda: self._read(key, load))
         if entry.stale:
             self._stale_hits += 1
-        return Cached(entry.value, max(0.0, time.monotonic() - entry.loaded_at_s), entry.stale)
+        return Cached(entry.value, entry.loaded_at_s, entry.stale, entry.degraded)
 
-    async def invalidate(self, keys_: Sequence[str]) -> None:
-        """Forget these keys, after the change they follow from is committed.
+    def drop(self, keys_: Iterable[str] | None = None) -> None:
+        """Forget these in this worker only, None: all; what is being loaded will not be kept."""
+        for key in self._held() if keys_ is None else keys_:
+            self._forget(key)
 
-        Never raises: what Redis could not be told now, this worker tells it as soon as it can.
+    async def invalidate(self, keys_: Iterable[str], *, change: str | None = None) -> None:
+        """Forget these keys in the whole fleet, after the change they follow from is committed.
+
+        ``change`` names that change: told by many workers, it counts once. Never raises: what
+        Redis could not be told now, this worker tells it as soon as it can.
         """
-        self._owed.update(keys_)
-        for key in keys_:
+        told = dict.fromkeys(keys_, change or "")
+        self._owed.update(told)
+        for key in told:
             self._forget(key)
             try:
                 await self._settle(key)
@@ -92,12 +106,9 @@ class TieredCache:
 
     def statistics(self) -> CacheStatistics:
         return CacheStatistics(
-            entries=len(self._local),
-            local_hits=self._local_hits,
-            fleet_hits=self._fleet_hits,
-            stale_hits=self._stale_hits,
-            loads=self._loads,
-            load_errors=self._load_errors,
+            LocalStatistics(self._local_hits, self._stale_hits, 0, 0, len(self._local), 0, 0),
+            FleetStatistics(self._fleet_hits, 0, 0, 0),
+            LoadStatistics(self._loads, 0, self._load_errors, 0, 0, 0),
         )
 
     async def _read(self, key: str, load: Load) -> Entry:
@@ -106,7 +117,7 @@ class TieredCache:
         try:
             if key in self._owed:
                 await self._settle(key)
-            reply = await self._get(names, [keys.CACHE_VERSION_LIFE_MS])
+            reply = await self._get(names, [keys.CACHE_FENCE_LIFE_MS])
         except StoreUnavailable:
             return await self._load(key, load, None, self._reads)
         state, version, age_ms, unknown, value = reply
@@ -168,14 +179,19 @@ class TieredCache:
         age_s = time.monotonic() - entry.loaded_at_s
         if age_s > self._settings.stale_seconds:
             return None
-        older = self._entry(entry.value, age_s=age_s, stale=True)
+        older = replace(self._entry(entry.value, age_s=age_s, stale=True), degraded=True)
         self._local.put(key, older)
         return older
 
     async def _settle(self, key: str) -> None:
-        args = (keys.CACHE_VERSION_LIFE_MS, keys.cache_channel(self._namespace), key)
+        change = self._owed.get(key, "")
+        args = (keys.CACHE_FENCE_LIFE_MS, keys.cache_channel(self._namespace), key, change)
         await self._invalidate(self._names(key), args)
-        self._owed.discard(key)
+        if self._owed.get(key) == change:
+            del self._owed[key]
+
+    def _held(self) -> list[str]:
+        return [*self._local.keys(), *self._reads.keys(), *self._refreshes.keys()]
 
     def _forget(self, key: str) -> None:
         self._local.drop(key)
@@ -183,13 +199,14 @@ class TieredCache:
         self._refreshes.forget(key)
 
     def _names(self, key: str) -> tuple[str, str]:
-        return keys.cache_value(self._namespace, key), keys.cache_version(self._namespace, key)
+        return keys.cache_value(self._namespace, key), keys.cache_fence(self._namespace, key)
 
     def __repr__(self) -> str:
         s = self.statistics()
         return (
-            f"<TieredCache {self._namespace} entries={s.entries} local={s.local_hits}"
-            f" fleet={s.fleet_hits} stale={s.stale_hits} loads={s.loads} errors={s.load_errors}"
+            f"<TieredCache {self._namespace} entries={s.local.entries} local={s.local.hits}"
+            f" fleet={s.fleet.hits} stale={s.local.stale} loads={s.loads.misses}"
+            f" errors={s.loads.errors}"
             f" owed={len(self._owed)}>"
         )
 

@@ -17,6 +17,7 @@ class Entry:
     loaded_at_s: float
     good_until_s: float
     stale: bool
+    degraded: bool = False
 
 
 class LocalTier:
@@ -34,6 +35,9 @@ class LocalTier:
         if entry is not None:
             self._entries.move_to_end(key)
         return entry
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._entries)
 
     def put(self, key: str, entry: Entry) -> None:
         self._entries[key] = entry

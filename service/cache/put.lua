@@ -2,7 +2,7 @@
 --
 -- Invariant: a value read before an invalidation is never stored after it.
 -- KEYS[1] the value, a hash
--- KEYS[2] its version
+-- KEYS[2] its fence, a hash
 -- ARGV[1] version the load began with
 -- ARGV[2] value
 -- ARGV[3] 1: known not to exist, 0: a value
@@ -11,7 +11,7 @@
 -- Reply: 1 stored, 0 refused.
 -- Source: our own; see get.lua.
 
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then
+if redis.call('HGET', KEYS[2], 'version') ~= ARGV[1] then
   return 0
 end
 local clock = redis.call('TIME')

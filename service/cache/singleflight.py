@@ -46,6 +46,9 @@ class SingleFlight(Generic[_Result]):
         """Whoever comes from now on starts another load; those waiting keep theirs."""
         self._current.pop(key, None)
 
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._current)
+
     def is_current(self, key: str) -> bool:
         """For a load to ask about itself: has nobody made me forgotten?"""
         return self._current.get(key) is asyncio.current_task()

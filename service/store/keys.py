@@ -11,7 +11,7 @@ WORKER_LIFE_MS = 10_000
 #: A breaker nobody has used for a week has nothing to say any more.
 BREAKER_LIFE_MS = 7 * 86_400_000
 #: Longer than any load may take: the load's fence must not expire before it.
-CACHE_VERSION_LIFE_MS = 60_000
+CACHE_FENCE_LIFE_MS = 60_000
 
 
 def bucket(policy: str, subject: str, *, shadow: bool) -> str:
@@ -52,9 +52,9 @@ def cache_value(namespace: str, key: str) -> str:
     return f"fc:{{{_tag(namespace)}:{_tag(key)}}}"
 
 
-def cache_version(namespace: str, key: str) -> str:
-    """The value's fence against old loads; lives CACHE_VERSION_LIFE_MS after the last use."""
-    return f"{cache_value(namespace, key)}:version"
+def cache_fence(namespace: str, key: str) -> str:
+    """The value's fence against old loads, one hash; lives CACHE_FENCE_LIFE_MS after the last use."""
+    return f"{cache_value(namespace, key)}:fence"
 
 
 def cache_channel(namespace: str) -> str:

@@ -16,7 +16,7 @@ from service.store.client import Store
 OpenStore = Callable[..., Awaitable[Store]]
 SETTINGS: dict[str, Any] = {"fresh_seconds": 300, "stale_seconds": 86_400, "local_seconds": 5}
 VALUE_KEY = keys.cache_value("flow", "k")
-VERSION_KEY = keys.cache_version("flow", "k")
+FENCE_KEY = keys.cache_fence("flow", "k")
 
 
 class Database:

@@ -13,8 +13,8 @@ from service.errors import DatabaseUnavailable
 from service.store import keys
 from service.store.client import Store
 from tests.support.cache import (
+    FENCE_KEY,
     VALUE_KEY,
-    VERSION_KEY,
     Database,
     OpenStore,
     elapse,
@@ -36,7 +36,7 @@ async def test_loaded_once_for_the_fleet_then_served_by_both_tiers(
     assert repr(first) == (
         "<TieredCache flow entries=1 local=1 fleet=0 stale=0 loads=1 errors=0 owed=0>"
     )
-    assert second.statistics().fleet_hits == 1
+    assert second.statistics().fleet.hits == 1
 
 
 async def test_age_is_that_of_the_load_also_in_another_worker(
@@ -117,7 +117,7 @@ async def test_worker_tier_helps_out_when_redis_has_lost_the_value_and_the_load_
     database.away = True
     cached = await get(cache, database)
     assert (cached.value, cached.stale) == (b"one", True)
-    assert cache.statistics().load_errors == 1
+    assert cache.statistics().loads.errors == 1
 
 
 async def test_error_without_an_older_value_is_the_callers_and_is_not_kept(
@@ -174,7 +174,7 @@ async def test_worker_tier_is_bounded(store: Store, database: Database) -> None:
     cache = worker(store, local_entries=10)
     for number in range(30):
         await cache.get(f"k{number}", database.load)
-    assert cache.statistics().entries == 10
+    assert cache.statistics().local.entries == 10
 
 
 async def test_a_miss_leaves_only_a_short_lived_version_behind(
@@ -183,5 +183,5 @@ async def test_a_miss_leaves_only_a_short_lived_version_behind(
     database.away = True
     with pytest.raises(DatabaseUnavailable):
         await get(worker(store), database)
-    assert await store.client.keys() == [VERSION_KEY.encode()]
-    assert 0 < await store.client.pttl(VERSION_KEY) <= keys.CACHE_VERSION_LIFE_MS
+    assert await store.client.keys() == [FENCE_KEY.encode()]
+    assert 0 < await store.client.pttl(FENCE_KEY) <= keys.CACHE_FENCE_LIFE_MS

@@ -187,8 +187,8 @@ async def test_what_redis_could_not_be_told_it_is_told_first_when_it_is_back(
     ("script", "right", "wrong"),
     [
         ("put", "~= ARGV[1] then", "== 'never' then"),
-        ("invalidate", "math.max(tonumber(redis.call('GET', KEYS[2]) or 0) + 1, now)",
-         "tonumber(redis.call('GET', KEYS[2]) or now)"),
+        ("invalidate", "math.max(tonumber(fence[1] or 0) + 1, now)",
+         "tonumber(fence[1] or now)"),
     ],
     ids=["version not checked", "version not moved"],
 )  # fmt: skip
@@ -211,3 +211,39 @@ async def test_the_scenarios_see_a_script_with_one_fault(
     )
     with pytest.raises(AssertionError):
         await test_an_old_load_does_not_replace_a_newer_value(store, database)
+
+
+async def test_a_change_told_by_many_workers_counts_once(store: Store, database: Database) -> None:
+    caches = [worker(store) for _ in range(3)]
+    await caches[0].invalidate(["k"], change="41")
+    await caches[1].invalidate(["k"], change="42")
+    await get(caches[0], database)
+    for cache in caches:
+        for change in ("41", "42"):
+            await cache.invalidate(["k"], change=change)
+    for cache in caches:
+        await get(cache, database)
+    assert database.loads == 1
+    await caches[0].invalidate(["k"], change="4")
+    await get(caches[1], database)
+    assert database.loads == 1  # its own tier: nobody has told this worker
+    caches[1].drop()
+    await get(caches[1], database)
+    assert database.loads == 2
+
+
+async def test_what_is_dropped_while_it_is_loaded_is_not_kept(
+    store: Store, database: Database
+) -> None:
+    cache = worker(store)
+    database.open.clear()
+    for keys_ in (["k"], None):
+        old = asyncio.create_task(get(cache, database))
+        await database.until_loading()
+        cache.drop(keys_)
+        database.open.set()
+        await old
+        assert cache.statistics().local.entries == 0
+        await worker(store).invalidate(["k"])
+        database.open.clear()
+        database.loads = 0

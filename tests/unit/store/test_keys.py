@@ -23,6 +23,6 @@ def test_a_policy_on_trial_counts_apart_from_the_enforced_one() -> None:
 
 
 def test_braces_in_a_name_do_not_end_the_hash_tag() -> None:
-    value, version = keys.cache_value("flow", "a}b{"), keys.cache_version("flow", "a}b{")
+    value, version = keys.cache_value("flow", "a}b{"), keys.cache_fence("flow", "a}b{")
     assert tag(value) == tag(version)
     assert keys.cache_value("flow", "a}") != keys.cache_value("flow", "a%7D")
