@@ -7,10 +7,9 @@ away at start, then the worker answers what it can and says what it lacks, as at
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry
@@ -20,10 +19,10 @@ from service.admission.published import PublishedLimits
 from service.admission.rules import Rules
 from service.breaker.breaker import Breaker
 from service.cache.cache import TieredCache
+from service.checks import health_of
 from service.database import Database
-from service.errors import StoreUnavailable
 from service.flows.catalog import Catalog
-from service.health import ComponentState, Health
+from service.health import Health
 from service.jobs.inspection import census
 from service.jobs.lifecycle import Lifecycle
 from service.jobs.loops import Loop
@@ -47,8 +46,6 @@ DATABASE_WAIT_S = 3.0
 EXPIRE_INTERVAL_S = 5.0
 #: How often the fleet's jobs are counted for the gauges.
 CENSUS_INTERVAL_S = 15.0
-#: Of the breaker, shown in /health/detailed.
-BREAKER_EVENTS = 10
 #: How often the watch over the payment key is woken; it knows itself when to ask.
 KEY_INTERVAL_S = 15.0
 
@@ -167,7 +164,7 @@ async def connect(
             repository=repository,
             lifecycle=lifecycle,
             runs=runs,
-            health=_health(store, limiter, database, breaker, key, metrics),
+            health=health_of(store, limiter, database, cache, breaker, key, metrics),
         )
         if loops:
             await _start_background(stack, settings, services, run_loop, owner)
@@ -232,66 +229,3 @@ async def take_census(services: Services) -> bool:
     metrics.jobs_paid_late.set(seen.late_paid)
     metrics.settlements_lost.set(seen.lost)
     return False
-
-
-def _health(
-    store: Store,
-    limiter: Limiter,
-    database: Database,
-    breaker: Breaker,
-    key: KeyWatch,
-    metrics: Metrics,
-) -> Health:
-    async def redis() -> ComponentState:
-        await store.ping()
-        return ComponentState("ok", detail=asdict(limiter.status()))
-
-    async def postgres() -> ComponentState:
-        began_s = time.monotonic()
-        await database.fetch_one("SELECT 1 AS one", timeout_s=0.8)  # below Health's own
-        latency_ms = (time.monotonic() - began_s) * 1000
-        pool = database.status()
-        metrics.pool(size=pool.size, used=pool.used, waiting=pool.waiting)
-        return ComponentState(
-            "ok",
-            latency_ms,
-            {"pool_size": pool.size, "pool_used": pool.used, "pool_waiting": pool.waiting},
-        )
-
-    async def payment() -> ComponentState:
-        seen = await breaker.snapshot()
-        metrics.breaker("payment", seen.state)
-        detail = {
-            "breaker": seen.state,
-            "retry_after_ms": seen.retry_after_ms,
-            "key": key.fault or key.state,
-            "history": [] if seen.degraded else await _history(breaker),
-        }
-        if seen.state != "closed":
-            return ComponentState("degraded", detail=detail, mode="payment_open")
-        if key.state == "unusable":
-            return ComponentState("degraded", detail=detail, mode="payment_key_unusable")
-        return ComponentState("ok", detail=detail)
-
-    health = Health()
-    health.register("redis", redis, critical=False)
-    health.register("postgres", postgres, critical=True)
-    health.register("payment", payment, critical=False)
-    return health
-
-
-async def _history(breaker: Breaker) -> list[dict[str, str]]:
-    """The latest transitions, without operators' names and reasons: the page is public."""
-    try:
-        events = await breaker.history(BREAKER_EVENTS)
-    except StoreUnavailable:
-        return []
-    return [
-        {
-            "at": event.at.isoformat(timespec="milliseconds"),
-            "from": event.transition.before,
-            "to": event.transition.after,
-            "cause": event.transition.cause,
-        }
-        for event in events
-    ]

@@ -43,7 +43,7 @@ async def test_health_is_degraded_but_200_while_the_circuit_is_open(gate: Gate) 
 
 async def test_detailed_health_names_every_component(gate: Gate) -> None:
     body = await (await gate.get("/health/detailed")).json()
-    assert set(body["components"]) >= {"redis", "postgres", "payment"}
+    assert set(body["components"]) >= {"redis", "postgres", "cache", "payment"}
     for component in body["components"].values():
         assert component["state"] == "ok"
         assert component["latency_ms"] >= 0
