@@ -101,6 +101,7 @@ def _set_edge_keys(app: web.Application, settings: Settings) -> None:
 def _set_service_keys(app: web.Application, services: Services) -> None:
     app[keys.CATALOG] = services.catalog
     app[keys.JOBS] = services.lifecycle
+    app[keys.STATUSES] = services.statuses
     app[keys.LIMITER] = services.limiter
     app[keys.RULES] = services.rules
     app[keys.BREAKER] = services.breaker

@@ -31,6 +31,7 @@ from service.jobs.reconciler import Reconciler, worker_name
 from service.jobs.repository import JobRepository
 from service.jobs.runs import Runs
 from service.jobs.settlement import Settler
+from service.jobs.statuses import Statuses
 from service.metrics import Metrics
 from service.payments.client import PaymentClient
 from service.payments.gateway import PaymentGateway
@@ -65,6 +66,7 @@ class Services:
     key: KeyWatch
     repository: JobRepository
     lifecycle: Lifecycle
+    statuses: Statuses
     runs: Runs
     health: Health
 
@@ -145,6 +147,10 @@ async def connect(
             runs=run_loop,
         )
         stack.push_async_callback(lifecycle.close)
+        statuses = Statuses(
+            repository, counts=metrics.status, most_waiting=settings.server.waiting_clients
+        )
+        stack.push_async_callback(statuses.close)
         key = KeyWatch(gateway, network=settings.payment.network)
         services = Services(
             metrics=metrics,
@@ -163,6 +169,7 @@ async def connect(
             key=key,
             repository=repository,
             lifecycle=lifecycle,
+            statuses=statuses,
             runs=runs,
             health=health_of(store, limiter, database, cache, breaker, key, metrics),
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.flows.catalog import Catalog
     from service.health import Health
     from service.jobs.lifecycle import Lifecycle
+    from service.jobs.statuses import Statuses
     from service.metrics import Metrics
     from service.settings import LoggingSettings, ServerSettings
 
@@ -55,6 +56,7 @@ class RequestRecord:
 
 CATALOG: web.AppKey[Catalog] = web.AppKey("catalog")
 JOBS: web.AppKey[Lifecycle] = web.AppKey("jobs")
+STATUSES: web.AppKey[Statuses] = web.AppKey("statuses")
 LIMITER: web.AppKey[Limiter] = web.AppKey("limiter")
 #: What is charged for a request: ``request.app[RULES].current.judge(route_class, client)``.
 RULES: web.AppKey[Rules] = web.AppKey("rules")

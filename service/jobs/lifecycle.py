@@ -1,4 +1,4 @@
-"""The use cases a client has: start a job, ask how it is, answer its question.
+"""The use cases a client has: start a job, answer its question (how it is: ``statuses``).
 
 Starting a paid job is an intent first: the job and its idempotency key are in PostgreSQL before the
 payment service is called, with the job's id as the payment's metadata. Whatever dies when, the
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -54,8 +53,6 @@ from service.settings import JobSettings, PaymentSettings
 
 log = structlog.get_logger()
 
-#: How often a waiting status request looks again.
-WAIT_STEP_S = 0.5
 #: For writing down what became of a payment call, whatever the request has left.
 RECORD_S = 10.0
 #: Between two tries at that.
@@ -137,20 +134,6 @@ class Lifecycle:
         job = await self._repository.get(job_id)
         if job is None or (flow_uid is not None and job.flow_uid != flow_uid):
             raise UnknownJob
-        return job
-
-    async def wait_for_change(
-        self, job_id: UUID, *, flow_uid: UUID | None, seen: UUID | None, wait_s: float
-    ) -> Job:
-        """The job as soon as its status id differs from ``seen``, or after ``wait_s``."""
-        job = await self.get(job_id, flow_uid=flow_uid)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + wait_s
-        seen = seen or job.status_id
-        while job.status_id == seen and (left_s := until - loop.time()) > 0:
-            # Jittered, so that many waiters do not ask in step.
-            await asyncio.sleep(min(left_s, WAIT_STEP_S * random.uniform(0.8, 1.2)))  # noqa: S311
-            job = await self.get(job_id, flow_uid=flow_uid)
         return job
 
     async def provide_input(

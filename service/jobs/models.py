@@ -82,6 +82,26 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Status:
+    """What a purchaser is told of a job; all of it stays as long as the status ``id`` does."""
+
+    job_id: UUID
+    flow_uid: UUID
+    id: UUID
+    #: Grows with each status of the job.
+    seq: int
+    state: JobState
+    input_schema: dict[str, Any] | None
+    result: str | None
+    failure: str | None
+
+    @property
+    def final(self) -> bool:
+        """Is it never followed by another?"""
+        return not TRANSITIONS[self.state]
+
+
+@dataclass(frozen=True, slots=True)
 class StartCommand:
     """A start_job request, parsed: whose it is and what shall run."""
 

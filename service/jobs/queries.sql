@@ -42,6 +42,15 @@ FROM jobs j
 LEFT JOIN input_requests r ON r.id = j.status_id AND j.state = 'awaiting_input'
 WHERE j.id = %(job_id)s
 
+-- name: read_statuses
+-- Several jobs as /status tells of them; question, result and failure in the state they belong to.
+SELECT j.id, j.flow_uid, j.state, j.status_id, j.seq, r.input_schema,
+    CASE WHEN j.state = 'completed' THEN j.result END AS result,
+    CASE WHEN j.state = 'failed' THEN j.failure END AS failure
+FROM jobs j
+LEFT JOIN input_requests r ON r.id = j.status_id AND j.state = 'awaiting_input'
+WHERE j.id = ANY(%(job_ids)s::uuid[])
+
 -- name: attach_payment
 -- creating -> awaiting_payment, with the terms to be shown to the purchaser.
 WITH moved AS (

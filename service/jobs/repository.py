@@ -21,9 +21,10 @@ from service.jobs.models import (
     NewJob,
     OpenPayment,
     PaymentTerms,
+    Status,
 )
 from service.jobs.outbox import CLOSES_S, Outbox
-from service.jobs.rows import job, open_payment
+from service.jobs.rows import job, open_payment, status
 from service.settings import JobSettings
 
 SQL = load_queries("service.jobs")
@@ -127,6 +128,12 @@ class JobRepository:
     async def get(self, job_id: UUID) -> Job | None:
         row = await self._db.fetch_one(SQL.get_job, {"job_id": job_id})
         return None if row is None else job(row)
+
+    async def statuses(self, job_ids: Sequence[UUID]) -> dict[UUID, Status]:
+        """What is to be told of those of them that exist, by job."""
+        params = {"job_ids": [str(job_id) for job_id in job_ids]}
+        rows = await self._db.fetch(SQL.read_statuses, params)
+        return {row["id"]: status(row) for row in rows}
 
     async def events(self, job_id: UUID) -> tuple[JobEvent, ...]:
         rows = await self._db.fetch(SQL.job_events, {"job_id": job_id})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.database import Row
-from service.jobs.models import InputRequest, Job, JobState, OpenPayment, PaymentTerms
+from service.jobs.models import InputRequest, Job, JobState, OpenPayment, PaymentTerms, Status
 
 
 def open_payment(row: Row) -> OpenPayment:
@@ -48,4 +48,17 @@ def job(row: Row) -> Job:
         input_request=question,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+    )
+
+
+def status(row: Row) -> Status:
+    return Status(
+        job_id=row["id"],
+        flow_uid=row["flow_uid"],
+        id=row["status_id"],
+        seq=row["seq"],
+        state=JobState(row["state"]),
+        input_schema=row["input_schema"],
+        result=row["result"],
+        failure=row["failure"],
     )

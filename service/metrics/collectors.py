@@ -13,6 +13,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.metrics.admission import AdmissionCounts
+from service.metrics.status import StatusCounts
 
 #: A payment call has a budget of 24 s: fine where calls should be, coarse towards the limit.
 PAYMENT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 25)
@@ -27,6 +28,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.admission = AdmissionCounts(registry)
+        self.status = StatusCounts(registry)
         self._breaker_and_payments()
         self._jobs()
         self._database()

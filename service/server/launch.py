@@ -142,7 +142,10 @@ async def _applications(settings: Settings) -> Applications:
     def drain() -> None:
         public[keys.DRAINING].draining = True
 
-    return Applications(public, internal, drain)
+    def release() -> None:
+        public[keys.STATUSES].release()
+
+    return Applications(public, internal, drain, release)
 
 
 def _listen(server: ServerSettings, stack: ExitStack) -> list[socket.socket]:

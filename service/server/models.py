@@ -18,6 +18,9 @@ class Applications:
     internal: web.Application
     #: Called once when the replica is to leave: from then on it says that it is not ready.
     drain: Callable[[], None]
+    #: Called once when this worker is to leave, alone or with its replica: who only waits for news
+    #: is to be answered.
+    release: Callable[[], None] = lambda: None
 
 
 Factory = Callable[[Settings], Awaitable[Applications]]

@@ -144,6 +144,7 @@ class _Serving:
     async def announce(self, *, accepting: bool) -> None:
         """From now on every answer ends its connection; ``accepting`` means new ones may come."""
         self._leaving = True
+        self._applications.release()
         if accepting:
             self._applications.drain()
             return

@@ -65,6 +65,8 @@ class ServerSettings(Section):
     keepalive_timeout: Seconds = 75.0
     #: Cancel a handler whose client has gone away (aiohttp's own default is not to).
     handler_cancellation: bool = False
+    #: Clients that one worker lets wait for a change of a job; more are answered at once.
+    waiting_clients: int = Field(default=4000, ge=0, le=100_000)
     #: Origins whose pages may call from a browser; ``*``: any.
     cors_origins: Origins = ()
     #: One coroutine for all steps of a request, answers from templates, one sweep for all

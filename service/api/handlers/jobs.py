@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from aiohttp import web
 
 from service import deadline
 from service.api import answers, json_body, keys, parameters, schemas
 from service.api.handlers.flows import resolve
+from service.api.rendered import Rendered, start_of
 from service.errors import FieldError, InvalidInput
-from service.jobs.models import Job, JobState, StartCommand
+from service.jobs.kept import Shown
+from service.jobs.models import Job, JobState, StartCommand, Status
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 REPLAYED = "Idempotent-Replayed"
 #: Left of a request's time when a waiting status request is answered.
 WAIT_RESERVE_S = 1.0
+#: A client may keep what it was told of its job, and asks before it uses it again.
+CACHE = "private, no-cache"
+_START = start_of(200, "OK", [("Cache-Control", CACHE), ("Content-Type", "application/json")])
 #: MIP-003's word for each state; ``creating`` is none of its.
 _STATUS_NAMES: dict[JobState, schemas.StatusName] = {
     JobState.CREATING: "awaiting_payment",
@@ -27,7 +34,6 @@ _STATUS_NAMES: dict[JobState, schemas.StatusName] = {
     JobState.COMPLETED: "completed",
     JobState.FAILED: "failed",
 }
-_FINAL = frozenset({JobState.COMPLETED, JobState.FAILED})
 
 
 async def start_job(request: web.Request) -> web.StreamResponse:
@@ -53,16 +59,16 @@ async def status(request: web.Request) -> web.StreamResponse:
     wait_s = parameters.wait_s(request.query)
     flow, _ = await resolve(request)
     request[keys.RECORD].job = str(job_id)
-    jobs = request.app[keys.JOBS]
-    job = await jobs.get(job_id, flow_uid=flow.uid)
-    if wait_s > 0 and job.state not in _FINAL and _has_seen(request, job):
-        left_s = deadline.remaining_s()
-        if left_s is not None:
-            wait_s = min(wait_s, left_s - WAIT_RESERVE_S)
-        job = await jobs.wait_for_change(
-            job_id, flow_uid=flow.uid, seen=job.status_id, wait_s=max(0.0, wait_s)
-        )
-    return answers.conditional(request, status_view(job), cache="private, no-cache")
+    statuses = request.app[keys.STATUSES]
+    shown = statuses.final(job_id, flow_uid=flow.uid)
+    if shown is None:
+        if wait_s > 0:
+            found = await _waited_for(request, job_id, flow.uid, wait_s)
+        else:
+            found = await statuses.read(job_id, flow_uid=flow.uid)
+        shown = shown_of(found)
+        statuses.keep(found, shown)
+    return _told(request, shown)
 
 
 async def provide_input(request: web.Request) -> web.StreamResponse:
@@ -115,30 +121,59 @@ def started_view(job: Job) -> BaseModel:
     )
 
 
-def status_view(job: Job) -> schemas.JobStatus:
+def status_view(status: Status) -> schemas.JobStatus:
     """The job as its purchaser sees it; question and result only in the state they belong to."""
-    asking = job.state is JobState.AWAITING_INPUT and job.input_request is not None
     return schemas.JobStatus(
-        id=str(job.status_id),
-        job_id=str(job.id),
-        status=_STATUS_NAMES[job.state],
-        input_schema=job.input_request.schema if asking and job.input_request else None,
-        result=job.result if job.state is JobState.COMPLETED else None,
-        message=job.failure if job.state is JobState.FAILED else None,
+        id=str(status.id),
+        job_id=str(status.job_id),
+        status=_STATUS_NAMES[status.state],
+        input_schema=status.input_schema,
+        result=status.result,
+        message=status.failure,
     )
 
 
-def _has_seen(request: web.Request, job: Job) -> bool:
+def shown_of(status: Status) -> Shown:
+    body = answers.encode(status_view(status))
+    return Shown(status.flow_uid, body, answers.etag(body))
+
+
+async def _waited_for(request: web.Request, job_id: UUID, flow_uid: UUID, wait_s: float) -> Status:
+    """The status as soon as it is news to the client, or the present one when time is over."""
+    statuses = request.app[keys.STATUSES]
+    with statuses.watch(job_id) as watch:
+        found = await statuses.read(job_id, flow_uid=flow_uid)
+        if found.final or not _has_seen(request, found):
+            return found
+        left_s = deadline.remaining_s()
+        if left_s is not None:
+            wait_s = min(wait_s, left_s - WAIT_RESERVE_S)
+        return await statuses.change(watch, found, wait_s=wait_s, gone=partial(_gone, request))
+
+
+def _gone(request: web.Request) -> bool:
+    """Has the client closed the connection? aiohttp tells a handler only if it cancels it."""
+    transport = request.transport
+    return transport is None or transport.is_closing()
+
+
+def _has_seen(request: web.Request, status: Status) -> bool:
     """Whether there is nothing to tell the client yet, so that it waits.
 
     It has the present status; or it asks for the first time and the job asks nothing of it.
     """
     known = request.query.get("status_id")
     if known is not None:
-        return known == str(job.status_id)
+        return known == str(status.id)
     if request.if_none_match is None:
-        return job.state is not JobState.AWAITING_INPUT
-    return answers.is_known(request, answers.etag(answers.encode(status_view(job))))
+        return status.state is not JobState.AWAITING_INPUT
+    return answers.is_known(request, shown_of(status).tag)
+
+
+def _told(request: web.Request, shown: Shown) -> web.Response:
+    if request.app[keys.SERVER].fast_answers and not answers.is_known(request, shown.tag):
+        return Rendered(200, f"{_START}ETag: {shown.tag}\r\n", shown.body)
+    return answers.conditional(request, shown.body, cache=CACHE)
 
 
 async def _body(request: web.Request) -> dict[str, object]:

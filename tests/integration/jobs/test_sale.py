@@ -121,19 +121,6 @@ async def test_job_of_another_flow_is_unknown(make_house: MakeHouse) -> None:
         await home.services.lifecycle.get(uuid4())
 
 
-async def test_waiting_for_a_change_ends_with_the_change(home: House) -> None:
-    job = (await home.start()).job
-
-    async def wait(seconds: float) -> Job:
-        return await home.services.lifecycle.wait_for_change(
-            job.id, flow_uid=None, seen=job.status_id, wait_s=seconds
-        )
-
-    assert (await wait(0.2)).state is JobState.AWAITING_PAYMENT
-    await home.pay(job.id)
-    assert (await wait(30.0)).state is JobState.RUNNING
-
-
 async def test_submission_stuck_upstream_is_recovered(home: House) -> None:
     job = (await home.start()).job
     await home.pay(job.id)
