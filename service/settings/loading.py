@@ -96,6 +96,10 @@ class Settings(BaseSettings):
              "breaker.probe_lease_seconds", self.breaker.probe_lease_seconds),
             ("database.acquire_timeout", database.acquire_timeout,
              "server.request_timeout", server.request_timeout),
+            ("database.quick_timeout", database.quick_timeout,
+             "server.request_timeout", server.request_timeout),
+            ("database.write_timeout", database.write_timeout,
+             "server.request_timeout", server.request_timeout),
             ("database.connect_timeout", database.connect_timeout,
              "server.request_timeout", server.request_timeout),
             ("redis.limiter_timeout", self.redis.limiter_timeout,
@@ -115,6 +119,11 @@ class Settings(BaseSettings):
         if database.pool_min > database.pool_max:
             faults.append(
                 f"database.pool_min ({database.pool_min}) must not exceed"
+                f" database.pool_max ({database.pool_max})"
+            )
+        if database.reserve is not None and database.reserve >= database.pool_max:
+            faults.append(
+                f"database.reserve ({database.reserve}) must be less than"
                 f" database.pool_max ({database.pool_max})"
             )
         # The payment service refuses a shorter time to submit (docs/api.md, "Times").

@@ -88,9 +88,19 @@ class DatabaseSettings(Section):
     url: SecretStr | None = None
     pool_min: int = Field(default=10, ge=1, le=1000)
     pool_max: int = Field(default=20, ge=1, le=1000)
+    #: Of pool_max, kept for requests that must go on, beside reads and loops; None: a fifth.
+    reserve: int | None = Field(default=None, ge=0, le=999)
+    #: No statement takes longer; and those of a class (service/database/classes.py) than theirs.
     query_timeout: Seconds = 60.0
+    quick_timeout: Seconds = 2.0
+    write_timeout: Seconds = 2.5
+    batch_timeout: Seconds = 10.0
     acquire_timeout: Seconds = 2.0
     connect_timeout: Seconds = 3.0
+    #: A statement that takes so long gets a line in the log.
+    slow_query: Seconds = 0.5
+    #: The URL leads to a connection pooler that gives each transaction another connection.
+    pooler: bool = False
 
 
 class PaymentSettings(Section):
