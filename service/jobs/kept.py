@@ -19,6 +19,8 @@ from uuid import UUID
 #: Per worker: what their bodies, and about so much more for each, may take.
 MOST_BYTES = 16 * 1024 * 1024
 MOST_ANSWERS = 10_000
+#: One answer takes no more than one part in so many of that.
+LARGEST = 4
 #: Beside its body: keys, head, tag and the entry itself.
 OVERHEAD_BYTES = 600
 
@@ -51,7 +53,10 @@ class KeptAnswers:
         return shown
 
     def put(self, job_id: UUID, shown: Shown) -> None:
+        """What is so large that it would drive out much else is not kept."""
         self.drop(job_id)
+        if _size(shown) * LARGEST > self._most_bytes:
+            return
         self._answers[job_id] = shown
         self.bytes += _size(shown)
         while self.bytes > self._most_bytes or len(self._answers) > self._most:
