@@ -24,7 +24,7 @@ REPLAYED = "Idempotent-Replayed"
 WAIT_RESERVE_S = 1.0
 #: A client may keep what it was told of its job, and asks before it uses it again.
 CACHE = "private, no-cache"
-_START = start_of(200, "OK", [("Cache-Control", CACHE), ("Content-Type", "application/json")])
+_START = start_of(200, "OK", [("Cache-Control", CACHE)])
 #: MIP-003's word for each state; ``creating`` is none of its.
 _STATUS_NAMES: dict[JobState, schemas.StatusName] = {
     JobState.CREATING: "awaiting_payment",
@@ -172,7 +172,8 @@ def _has_seen(request: web.Request, status: Status) -> bool:
 
 def _told(request: web.Request, shown: Shown) -> web.Response:
     if request.app[keys.SERVER].fast_answers and not answers.is_known(request, shown.tag):
-        return Rendered(200, f"{_START}ETag: {shown.tag}\r\n", shown.body)
+        start = f"{_START}ETag: {shown.tag}\r\nContent-Type: application/json\r\n"
+        return Rendered(200, start, shown.body)
     return answers.conditional(request, shown.body, cache=CACHE)
 
 
