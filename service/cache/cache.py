@@ -1,9 +1,11 @@
 """Read-through cache in two tiers: this worker's, for seconds, and the fleet's in Redis.
 
-Guarantees: a miss is loaded once per worker however many wait for it; a value read before an
-invalidation is never stored after it; past its fresh age a value is served while it is loaded
-anew, and, up to its stale age, when it cannot be. While Redis is away each worker loads for
-itself. An invalidation reaches other workers when their own tier's seconds are over.
+Guarantees: once ``invalidate`` has returned and Redis was told, no read begun later gives an older
+value, in this worker and in each that was told to ``drop`` it; in any other at most its own tier's
+seconds later. A value that nobody has is loaded by one worker of the fleet, once, however many
+wait for it and whoever of them leaves. Past its fresh age a value is given while one worker loads
+it anew, and, up to its stale age, when nobody can. While Redis is away each worker loads for
+itself, so many values at once and no more.
 """
 
 from __future__ import annotations
@@ -12,22 +14,25 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
+from service.cache.fleet import LOAD_LIMIT_S, REST_S, FleetTier, Found, Held, Ticket
+from service.cache.gate import LoadGate
 from service.cache.local import Entry, LocalTier
 from service.cache.models import (
+    Ages,
     Cached,
     CacheStatistics,
     FleetStatistics,
     LoadStatistics,
     LocalStatistics,
 )
+from service.cache.owed import Owed
 from service.cache.singleflight import SingleFlight
 from service.errors import DeadlineExceeded, StoreUnavailable, TollgateError
-from service.store import keys
 from service.store.client import Store
 
 if TYPE_CHECKING:
@@ -35,57 +40,115 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Half the life of a version: the fence of a load is always there when the load ends.
-LOAD_LIMIT_S = keys.CACHE_FENCE_LIFE_MS / 1000 / 2
 #: Values loaded together do not all grow old together.
 _FRESH_SPREAD = 0.1
+#: Given while it is loaded anew: look soon whether it has been.
+_STALE_S = 1.0
+#: A holder that died must be replaced while the others still wait.
+_LEASE_OF_WAIT = 0.7
+#: Looks for another worker's load: most take milliseconds, few much longer.
+_FIRST_LOOK_S, _LOOK_GROWS, _LAST_LOOK_S = 0.01, 1.5, 0.05
 
 Load = Callable[[], Awaitable[bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Want:
+    """One key being read: how, for how long, and what for."""
+
+    key: str
+    load: Load
+    ages: Ages
+    #: Until then the database may be waited for, on this worker's clock.
+    until_s: float
+    refresh: bool = False
 
 
 class TieredCache:
     """Values are bytes; None means known not to exist, and is remembered for a shorter time.
 
-    ``namespace`` names what is cached and, when its form changes, the form: ``flow-2``.
+    ``namespace`` names what is cached and the number of its form, such as ``flow-2``: workers of
+    two versions never read each other's values.
     """
 
-    def __init__(self, store: Store, settings: CacheSettings, *, namespace: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: CacheSettings,
+        *,
+        namespace: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._namespace = namespace
         self._settings = settings
-        self._get = store.script(__package__, "get", keys=2)
-        self._put = store.script(__package__, "put", keys=2)
-        self._invalidate = store.script(__package__, "invalidate", keys=2)
-        self._local = LocalTier(settings.local_entries)
-        self._reads: SingleFlight[Entry] = SingleFlight()
-        self._refreshes: SingleFlight[Entry] = SingleFlight()
-        # Invalidated while Redis was away: told to it before anything else is asked of it.
-        self._owed: dict[str, str] = {}
-        self._local_hits = self._fleet_hits = self._stale_hits = 0
-        self._loads = self._load_errors = 0
+        self._clock = clock
+        self._ages = Ages(settings.fresh_seconds, settings.stale_seconds)
+        self._local = LocalTier(
+            entries=settings.local_entries,
+            bytes_=settings.local_bytes,
+            unknowns=settings.local_unknowns,
+        )
+        lease_s = settings.wait_seconds * _LEASE_OF_WAIT
+        self._fleet = FleetTier(store, namespace=namespace, lease_s=lease_s)
+        self._gate = LoadGate(settings.loads)
+        self._owed = Owed(self._fleet.invalidate, name=namespace)
+        self._reads: SingleFlight[Cached] = SingleFlight()
+        self._refreshes: SingleFlight[Cached] = SingleFlight()
+        self._failing = False
+        self._hits = self._misses = self._stale = self._degraded = 0
+        self._fleet_hits = self._fleet_stale = self._fleet_misses = self._fleet_errors = 0
+        self._loads = self._refreshed = self._load_errors = self._waits = self._void = 0
 
     async def close(self) -> None:
         """End the loads in flight."""
+        await self._owed.close()
         await self._reads.close()
         await self._refreshes.close()
 
-    async def get(self, key: str, load: Load) -> Cached:
+    def peek(self, key: str) -> Cached | None:
+        """As ``get``, if this worker may give its own copy without asking anybody."""
+        entry = self._local.get(key)
+        if entry is None or self._clock() >= entry.good_until_s:
+            return None
+        self._hits += 1
+        return self._given(entry.cached)
+
+    async def get(self, key: str, load: Load, *, ages: Ages | None = None) -> Cached:
         """The value of ``key``, from ``load()`` if it is nowhere else.
 
-        Raises what ``load`` raises if there is no older value to give instead.
+        Raises what ``load`` raises if there is no older value to give instead, DatabaseBusy if it
+        could not begin in time. ``ages`` in place of those of the settings.
         """
         entry = self._local.get(key)
-        if entry is not None and time.monotonic() < entry.good_until_s:
-            self._local_hits += 1
-        else:
-            entry = await self._reads.join(key, lambda: self._read(key, load))
-        if entry.stale:
-            self._stale_hits += 1
-        return Cached(entry.value, entry.loaded_at_s, entry.stale, entry.degraded)
+        if entry is not None:
+            now_s = self._clock()
+            if now_s < entry.good_until_s:
+                self._hits += 1
+                return self._given(entry.cached)
+            if entry.cached.degraded and now_s < entry.good_until_s + self._settings.local_seconds:
+                # It has just failed: nobody need wait for it to fail again.
+                self._reads.begin(key, lambda: self._read(key, load, ages or self._ages))
+                return self._given(entry.cached)
+        self._misses += 1
+        return self._given(
+            await self._reads.join(key, lambda: self._read(key, load, ages or self._ages))
+        )
 
     def drop(self, keys_: Iterable[str] | None = None) -> None:
-        """Forget these in this worker only, None: all; what is being loaded will not be kept."""
-        for key in self._held() if keys_ is None else keys_:
-            self._forget(key)
+        """Ask again before these are given in this worker; None: any. Loads in flight are not kept.
+
+        Of all of them, which may have changed, the old values stay for when nothing better can be
+        had; of single keys, which have changed, they do not.
+        """
+        if keys_ is None:
+            self._local.doubt()
+            self._reads.forget_all()
+            self._refreshes.forget_all()
+            return
+        for key in keys_:
+            self._local.drop(key)
+            self._reads.forget(key)
+            self._refreshes.forget(key)
 
     async def invalidate(self, keys_: Iterable[str], *, change: str | None = None) -> None:
         """Forget these keys in the whole fleet, after the change they follow from is committed.
@@ -93,131 +156,162 @@ class TieredCache:
         ``change`` names that change: told by many workers, it counts once. Never raises: what
         Redis could not be told now, this worker tells it as soon as it can.
         """
-        told = dict.fromkeys(keys_, change or "")
-        self._owed.update(told)
-        for key in told:
-            self._forget(key)
-            try:
-                await self._settle(key)
-            except (StoreUnavailable, DeadlineExceeded):
-                log.warning("cache_invalidation_owed", cache=self._namespace, key=key)
-            # Once more: a read may have found the old value before Redis was told.
-            self._forget(key)
+        told = tuple(dict.fromkeys(keys_))
+        self.drop(told)
+        await self._owed.tell(told, change or "")
+        # Once more: a read may have found the old value before Redis was told.
+        self.drop(told)
 
     def statistics(self) -> CacheStatistics:
         return CacheStatistics(
-            LocalStatistics(self._local_hits, self._stale_hits, 0, 0, len(self._local), 0, 0),
-            FleetStatistics(self._fleet_hits, 0, 0, 0),
-            LoadStatistics(self._loads, 0, self._load_errors, 0, 0, 0),
-        )
+            LocalStatistics(
+                self._hits, self._stale, self._degraded, self._misses,
+                len(self._local), self._local.unknowns, self._local.bytes,
+            ),
+            FleetStatistics(
+                self._fleet_hits, self._fleet_stale, self._fleet_misses, self._fleet_errors
+            ),
+            LoadStatistics(
+                self._loads, self._refreshed, self._load_errors, self._gate.refused,
+                self._waits, self._void,
+            ),
+        )  # fmt: skip
 
-    async def _read(self, key: str, load: Load) -> Entry:
-        """Redis, else the loader; the result is kept unless the key was invalidated meanwhile."""
-        names = self._names(key)
+    def _given(self, cached: Cached) -> Cached:
+        if cached.stale:
+            self._stale += 1
+            self._degraded += cached.degraded
+        return cached
+
+    async def _read(self, key: str, load: Load, ages: Ages) -> Cached:
+        """From Redis, else loaded; kept unless the key was dropped meanwhile."""
+        want = _Want(key, load, ages, self._clock() + self._settings.wait_seconds)
         try:
-            if key in self._owed:
-                await self._settle(key)
-            reply = await self._get(names, [keys.CACHE_FENCE_LIFE_MS])
+            found = await self._ask(want)
         except StoreUnavailable:
-            return await self._load(key, load, None, self._reads)
-        state, version, age_ms, unknown, value = reply
-        if state == b"miss" or (state == b"stale" and unknown):
-            return await self._load(key, load, version, self._reads)
-        self._fleet_hits += 1
-        stale = state == b"stale"
-        entry = self._entry(None if unknown else value, age_s=age_ms / 1000, stale=stale)
+            self._fleet_errors += 1
+            return await self._load(want, None, self._reads)
+        if found.state == "miss":
+            return await self._load(want, found.ticket, self._reads)
+        stale = found.state == "stale"
+        cached = Cached(found.value, self._clock() - found.age_s, stale, stale and found.failed)
         if self._reads.is_current(key):
-            self._local.put(key, entry)
-        if stale:
-            self._refreshes.begin(key, lambda: self._load(key, load, version, self._refreshes))
-        return entry
+            self._keep(key, cached, _STALE_S if stale else found.left_s, found.stamp)
+        if stale and found.mine:
+            again = replace(want, refresh=True)
+            self._refreshes.begin(key, lambda: self._load(again, found.ticket, self._refreshes))
+        return cached
+
+    async def _ask(self, want: _Want) -> Found:
+        """What Redis has; a miss only if this worker is to load, or has waited for long enough."""
+        token, look_s, waited = self._fleet.token(), _FIRST_LOOK_S, False
+        while True:
+            await self._owed.settle(want.key)
+            entry = self._local.get(want.key)
+            held = Held(entry.cached.value, entry.stamp) if entry else None
+            found = await self._fleet.read(want.key, token, held)
+            if found.state != "miss":
+                self._fleet_hits += found.state == "fresh"
+                self._fleet_stale += found.state == "stale"
+                return found
+            if found.mine or self._clock() >= want.until_s:
+                self._fleet_misses += 1
+                return found
+            if not waited:
+                waited = True
+                self._waits += 1
+            await asyncio.sleep(look_s * random.uniform(0.5, 1.5))  # noqa: S311
+            look_s = min(look_s * _LOOK_GROWS, _LAST_LOOK_S)
 
     async def _load(
-        self, key: str, load: Load, version: int | None, flight: SingleFlight[Entry]
-    ) -> Entry:
-        self._loads += 1
+        self, want: _Want, ticket: Ticket | None, flight: SingleFlight[Cached]
+    ) -> Cached:
         try:
-            value = await _in_time(load)
+            async with self._gate.turn(want.until_s - self._clock()):
+                began_s = self._clock()
+                value = await self._loaded(want)
         except TollgateError as error:
-            self._load_errors += 1
-            if (older := self._older(key)) is None:
+            if ticket is not None:
+                rest_s = REST_S if want.refresh else 0.0
+                await self._fleet.release(want.key, ticket, rest_s=rest_s)
+            self._noticed(error)
+            older = self._older(want)
+            if older is None:
                 raise
-            log.warning("cache_serves_stale", cache=self._namespace, key=key, error=error.code)
             return older
-        entry = self._entry(value, age_s=0.0, stale=False)
-        stored = version is None or await self._offer(key, value, version)
-        if stored and flight.is_current(key):
-            self._local.put(key, entry)
-        return entry
+        self._noticed(None)
+        cached = Cached(value, began_s)
+        spread = random.uniform(1 - _FRESH_SPREAD, 1 + _FRESH_SPREAD)  # noqa: S311
+        fresh_s = self._settings.unknown_seconds if value is None else want.ages.fresh_s * spread
+        if not await self._offer(want, cached, ticket, fresh_s):
+            self._void += 1
+        elif flight.is_current(want.key):
+            self._keep(want.key, cached, fresh_s, ticket.begun_us if ticket else 0)
+        return cached
 
-    async def _offer(self, key: str, value: bytes | None, version: int) -> bool:
-        """To Redis; False if it was invalidated since ``version``."""
-        if value is None:
-            fresh_s = life_s = self._settings.unknown_seconds
-        else:
-            spread = random.uniform(1 - _FRESH_SPREAD, 1 + _FRESH_SPREAD)  # noqa: S311
-            fresh_s = self._settings.fresh_seconds * spread
-            life_s = max(fresh_s, self._settings.stale_seconds)
-        args = (version, value or b"", int(value is None), _ms(fresh_s), _ms(life_s))
+    async def _loaded(self, want: _Want) -> bytes | None:
+        self._refreshed += want.refresh
+        self._loads += not want.refresh
         try:
-            return bool(await self._put(self._names(key), args))
+            async with asyncio.timeout(LOAD_LIMIT_S):
+                return await want.load()
+        except TimeoutError as error:
+            self._load_errors += 1
+            raise DeadlineExceeded from error
+        except TollgateError:
+            self._load_errors += 1
+            raise
+
+    async def _offer(
+        self, want: _Want, cached: Cached, ticket: Ticket | None, fresh_s: float
+    ) -> bool:
+        """To Redis; False if it was invalidated, or loaded anew, since this load began."""
+        if ticket is None:
+            return True
+        if cached.value is None and self._local.crowded(self._clock()):
+            # A flood of names that nobody has must not fill Redis either.
+            await self._fleet.release(want.key, ticket)
+            return True
+        life_s = fresh_s if cached.value is None else want.ages.stale_s
+        try:
+            return await self._fleet.store(
+                want.key, cached.value, ticket, fresh_s=fresh_s, life_s=life_s
+            )
         except StoreUnavailable:
             return True
 
-    def _entry(self, value: bytes | None, *, age_s: float, stale: bool) -> Entry:
-        good_s = self._settings.local_seconds
-        if value is None:
-            good_s = min(good_s, self._settings.unknown_seconds - age_s)
-        now_s = time.monotonic()
-        return Entry(value, now_s - age_s, now_s + good_s, stale)
+    def _keep(self, key: str, cached: Cached, most_s: float, stamp: int) -> None:
+        good_s = min(self._settings.local_seconds, most_s)
+        self._local.put(key, Entry(cached, self._clock() + good_s, stamp))
 
-    def _older(self, key: str) -> Entry | None:
+    def _older(self, want: _Want) -> Cached | None:
         """This worker's last value, good for another while, if it is not too old to be given."""
-        entry = self._local.get(key)
-        if entry is None or entry.value is None:
+        entry = self._local.get(want.key)
+        if entry is None or entry.cached.value is None:
             return None
-        age_s = time.monotonic() - entry.loaded_at_s
-        if age_s > self._settings.stale_seconds:
+        now_s = self._clock()
+        if now_s < entry.good_until_s and not entry.cached.stale:
+            return entry.cached
+        if now_s - entry.cached.loaded_at_s > want.ages.stale_s:
             return None
-        older = replace(self._entry(entry.value, age_s=age_s, stale=True), degraded=True)
-        self._local.put(key, older)
+        older = replace(entry.cached, stale=True, degraded=True)
+        self._keep(want.key, older, REST_S, entry.stamp)
         return older
 
-    async def _settle(self, key: str) -> None:
-        change = self._owed.get(key, "")
-        args = (keys.CACHE_FENCE_LIFE_MS, keys.cache_channel(self._namespace), key, change)
-        await self._invalidate(self._names(key), args)
-        if self._owed.get(key) == change:
-            del self._owed[key]
-
-    def _held(self) -> list[str]:
-        return [*self._local.keys(), *self._reads.keys(), *self._refreshes.keys()]
-
-    def _forget(self, key: str) -> None:
-        self._local.drop(key)
-        self._reads.forget(key)
-        self._refreshes.forget(key)
-
-    def _names(self, key: str) -> tuple[str, str]:
-        return keys.cache_value(self._namespace, key), keys.cache_fence(self._namespace, key)
+    def _noticed(self, error: TollgateError | None) -> None:
+        """One line when loads begin to fail and one when they work again, not one for each."""
+        if self._failing == (error is not None):
+            return
+        self._failing = error is not None
+        if error is not None:
+            log.warning("cache_loads_failing", cache=self._namespace, error=error.code)
+        else:
+            log.info("cache_loads_back", cache=self._namespace)
 
     def __repr__(self) -> str:
         s = self.statistics()
         return (
             f"<TieredCache {self._namespace} entries={s.local.entries} local={s.local.hits}"
             f" fleet={s.fleet.hits} stale={s.local.stale} loads={s.loads.misses}"
-            f" errors={s.loads.errors}"
-            f" owed={len(self._owed)}>"
+            f" refreshes={s.loads.refreshes} errors={s.loads.errors} owed={len(self._owed)}>"
         )
-
-
-async def _in_time(load: Load) -> bytes | None:
-    try:
-        async with asyncio.timeout(LOAD_LIMIT_S):
-            return await load()
-    except TimeoutError as error:
-        raise DeadlineExceeded from error
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

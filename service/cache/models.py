@@ -25,6 +25,14 @@ class Cached:
 
 
 @dataclass(frozen=True, slots=True)
+class Ages:
+    """Given as fresh up to the one, and while or because it cannot be loaded anew to the other."""
+
+    fresh_s: float
+    stale_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class LocalStatistics:
     """A worker's own tier: ``entries`` and ``bytes`` are what it holds, with ``unknowns`` apart."""
 

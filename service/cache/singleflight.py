@@ -40,14 +40,15 @@ class SingleFlight(Generic[_Result]):
 
     def begin(self, key: str, load: Callable[[], Awaitable[_Result]]) -> None:
         """As ``join``, with nobody waiting; an error that is none of ours is logged."""
-        self._task(key, load).add_done_callback(_log_surprise)
+        if key not in self._current:
+            self._task(key, load).add_done_callback(_log_surprise)
 
     def forget(self, key: str) -> None:
         """Whoever comes from now on starts another load; those waiting keep theirs."""
         self._current.pop(key, None)
 
-    def keys(self) -> tuple[str, ...]:
-        return tuple(self._current)
+    def forget_all(self) -> None:
+        self._current.clear()
 
     def is_current(self, key: str) -> bool:
         """For a load to ask about itself: has nobody made me forgotten?"""

@@ -136,8 +136,14 @@ class CacheSettings(Section):
     fresh_seconds: Seconds = 300.0
     stale_seconds: Seconds = 86400.0
     local_seconds: float = Field(default=5.0, ge=0, le=60)
-    local_entries: int = Field(default=2000, ge=1, le=1_000_000)
+    local_entries: int = Field(default=20_000, ge=1, le=1_000_000)
+    local_bytes: int = Field(default=33_554_432, ge=65_536)
+    local_unknowns: int = Field(default=1000, ge=1, le=1_000_000)
     unknown_seconds: Seconds = 10.0
+    #: Loads at once per worker.
+    loads: int = Field(default=4, ge=1, le=1000)
+    #: How long a value nobody has may wait for another worker's load, and for a place to load.
+    wait_seconds: Seconds = 1.0
 
 
 class JobSettings(Section):

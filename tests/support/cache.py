@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,8 +16,11 @@ from service.store.client import Store
 
 OpenStore = Callable[..., Awaitable[Store]]
 SETTINGS: dict[str, Any] = {"fresh_seconds": 300, "stale_seconds": 86_400, "local_seconds": 5}
-VALUE_KEY = keys.cache_value("flow", "k")
-FENCE_KEY = keys.cache_fence("flow", "k")
+NAMESPACE = "flow-1"
+VALUE_KEY = keys.cache_value(NAMESPACE, "k")
+FENCE_KEY = keys.cache_fence(NAMESPACE, "k")
+#: Nothing listens there.
+NOWHERE = "redis://127.0.0.1:1/0"
 
 
 class Database:
@@ -43,8 +47,21 @@ class Database:
                 await asyncio.sleep(0.001)
 
 
-def worker(store: Store, **settings: float) -> TieredCache:
-    return TieredCache(store, CacheSettings(**(SETTINGS | settings)), namespace="flow")
+class Clock:
+    """A worker's, which goes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = time.monotonic()
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def worker(
+    store: Store, *, clock: Callable[[], float] = time.monotonic, **settings: float
+) -> TieredCache:
+    section = CacheSettings(**(SETTINGS | settings))
+    return TieredCache(store, section, namespace=NAMESPACE, clock=clock)
 
 
 async def get(cache: TieredCache, database: Database) -> Cached:
@@ -62,5 +79,7 @@ async def eventually(
 
 async def elapse(store: Store, seconds: float) -> None:
     """Pass the fleet tier's time by moving its instants back."""
-    for field in ("loaded_at", "fresh_until"):
-        await store.client.hincrby(VALUE_KEY, field, -round(seconds * 1_000_000))
+    for key, field in ((VALUE_KEY, "loaded_at"), (VALUE_KEY, "fresh_until"),
+                       (FENCE_KEY, "held_until")):  # fmt: skip
+        if await store.client.hexists(key, field):
+            await store.client.hincrby(key, field, -round(seconds * 1_000_000))

@@ -9,14 +9,15 @@ import asyncio
 
 import pytest
 
+from service.cache.cache import TieredCache
+from service.cache.models import Ages
 from service.errors import DatabaseUnavailable
-from service.store import keys
+from service.settings import CacheSettings
 from service.store.client import Store
 from tests.support.cache import (
-    FENCE_KEY,
     VALUE_KEY,
+    Clock,
     Database,
-    OpenStore,
     elapse,
     eventually,
     get,
@@ -34,7 +35,7 @@ async def test_loaded_once_for_the_fleet_then_served_by_both_tiers(
         assert 0 <= cached.age_s < 60
     assert database.loads == 1
     assert repr(first) == (
-        "<TieredCache flow entries=1 local=1 fleet=0 stale=0 loads=1 errors=0 owed=0>"
+        "<TieredCache flow-1 entries=1 local=1 fleet=0 stale=0 loads=1 refreshes=0 errors=0 owed=0>"
     )
     assert second.statistics().fleet.hits == 1
 
@@ -92,34 +93,6 @@ async def test_fresh_ages_are_spread_by_a_tenth(store: Store, database: Database
     assert 86_000 < await store.client.ttl(VALUE_KEY) <= 86_400
 
 
-async def test_failed_loads_leave_the_stale_value_in_place(
-    store: Store, database: Database
-) -> None:
-    await get(worker(store), database)
-    await elapse(store, 3600)
-    database.away = True
-    cache = worker(store, local_seconds=0)
-    for loads in (2, 3):
-        cached = await get(cache, database)
-        assert (cached.value, cached.stale) == (b"one", True)
-        assert cached.age_s >= 3600
-        await database.until_loading(loads)
-        await asyncio.sleep(0)
-
-
-async def test_worker_tier_helps_out_when_redis_has_lost_the_value_and_the_load_fails(
-    store: Store, database: Database
-) -> None:
-    cache = worker(store, local_seconds=0.01)
-    await get(cache, database)
-    await store.client.flushall()
-    await asyncio.sleep(0.02)
-    database.away = True
-    cached = await get(cache, database)
-    assert (cached.value, cached.stale) == (b"one", True)
-    assert cache.statistics().loads.errors == 1
-
-
 async def test_error_without_an_older_value_is_the_callers_and_is_not_kept(
     store: Store, database: Database
 ) -> None:
@@ -156,18 +129,37 @@ async def test_an_unknown_past_its_time_is_asked_for_again_not_served(
     assert (await get(worker(store), database)).value == b"born"
 
 
-async def test_without_redis_each_worker_loads_once_and_serves_what_it_has(
-    open_store: OpenStore, database: Database
+async def test_what_a_worker_has_already_is_not_sent_again(
+    store: Store, database: Database
 ) -> None:
-    store = await open_store("redis://127.0.0.1:1/0")  # nothing listens there
-    cache = worker(store)
-    database.open.clear()
-    crowd = [asyncio.create_task(get(cache, database)) for _ in range(20)]
-    await database.until_loading()
-    database.open.set()
-    assert {cached.value for cached in await asyncio.gather(*crowd)} == {b"one"}
-    assert (await get(cache, database)).value == b"one"
-    assert database.loads == 1
+    cache = worker(store, local_seconds=0)
+    first = await get(cache, database)
+    await store.client.hset(VALUE_KEY, "value", b"never sent")
+    again = await get(cache, database)
+    assert again.value is first.value
+    assert cache.statistics().fleet.hits == 1
+    assert (await get(worker(store), database)).value == b"never sent"
+
+
+async def test_ages_may_be_those_of_the_value(store: Store, database: Database) -> None:
+    ages = Ages(fresh_s=1.0, stale_s=2.0)
+    await worker(store).get("k", database.load, ages=ages)
+    loaded, fresh = await store.client.hmget(VALUE_KEY, ["loaded_at", "fresh_until"])
+    assert loaded is not None
+    assert fresh is not None
+    assert 0.9 <= (int(fresh) - int(loaded)) / 1_000_000 < 5
+    assert 0 < await store.client.pttl(VALUE_KEY) <= 2000
+
+
+async def test_another_form_of_the_values_is_another_cache(
+    store: Store, database: Database
+) -> None:
+    older = TieredCache(store, CacheSettings(), namespace="flow-1")
+    newer = TieredCache(store, CacheSettings(), namespace="flow-2")
+    await older.get("k", database.load)
+    database.value = b"of the new form"
+    assert (await newer.get("k", database.load)).value == b"of the new form"
+    assert (await older.get("k", database.load)).value == b"one"
 
 
 async def test_worker_tier_is_bounded(store: Store, database: Database) -> None:
@@ -177,11 +169,14 @@ async def test_worker_tier_is_bounded(store: Store, database: Database) -> None:
     assert cache.statistics().local.entries == 10
 
 
-async def test_a_miss_leaves_only_a_short_lived_version_behind(
+async def test_a_copy_in_hand_is_given_without_asking_anybody(
     store: Store, database: Database
 ) -> None:
-    database.away = True
-    with pytest.raises(DatabaseUnavailable):
-        await get(worker(store), database)
-    assert await store.client.keys() == [FENCE_KEY.encode()]
-    assert 0 < await store.client.pttl(FENCE_KEY) <= keys.CACHE_FENCE_LIFE_MS
+    clock = Clock()
+    cache = worker(store, clock=clock)
+    assert cache.peek("k") is None
+    cached = await get(cache, database)
+    assert cache.peek("k") is cached
+    clock.now_s += 5
+    assert cache.peek("k") is None
+    assert cache.statistics().local.hits == 1

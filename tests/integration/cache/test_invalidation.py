@@ -14,7 +14,16 @@ from service.store import keys
 from service.store.client import Store
 from service.store.guard import FAILURES_BEFORE_REST
 from tests.support.broken.scripts import spoilt
-from tests.support.cache import VALUE_KEY, Database, OpenStore, elapse, get, worker
+from tests.support.cache import (
+    NAMESPACE,
+    NOWHERE,
+    VALUE_KEY,
+    Database,
+    OpenStore,
+    elapse,
+    get,
+    worker,
+)
 
 
 async def test_invalidation_shows_the_change_at_once_and_clears_unknowns(
@@ -32,7 +41,7 @@ async def test_invalidation_shows_the_change_at_once_and_clears_unknowns(
 
 async def test_invalidation_is_published_to_the_workers(store: Store) -> None:
     async with store.client.pubsub() as listener:
-        await listener.subscribe(keys.cache_channel("flow"))
+        await listener.subscribe(keys.cache_channel(NAMESPACE))
         await listener.get_message(timeout=5)
         await worker(store).invalidate(["k"])
         message = await listener.get_message(timeout=5)
@@ -110,7 +119,8 @@ async def test_an_old_value_on_its_way_from_redis_is_not_kept_after_an_invalidat
 ) -> None:
     await get(worker(store), database)
     cache = worker(store)
-    read, replied, go_on = cache._get, asyncio.Event(), asyncio.Event()
+    fleet = cache._fleet
+    read, replied, go_on = fleet._get, asyncio.Event(), asyncio.Event()
 
     async def slow_read(*call: Any) -> Any:
         reply = await read(*call)
@@ -118,7 +128,7 @@ async def test_an_old_value_on_its_way_from_redis_is_not_kept_after_an_invalidat
         await go_on.wait()
         return reply
 
-    cache._get = slow_read  # type: ignore[assignment]
+    fleet._get = slow_read  # type: ignore[assignment]
     old = asyncio.create_task(get(cache, database))
     await replied.wait()
     database.value = b"two"
@@ -147,7 +157,7 @@ async def test_a_version_lost_with_redis_stops_loads_from_before(
 async def test_without_redis_an_old_load_does_not_replace_a_newer_value_either(
     open_store: OpenStore, database: Database
 ) -> None:
-    cache = worker(await open_store("redis://127.0.0.1:1/0"))
+    cache = worker(await open_store(NOWHERE))
     database.open.clear()
     old = asyncio.create_task(get(cache, database))
     await database.until_loading()
@@ -210,7 +220,7 @@ async def test_the_scenarios_see_a_script_with_one_fault(
         ),
     )
     with pytest.raises(AssertionError):
-        await test_an_old_load_does_not_replace_a_newer_value(store, database)
+        await test_a_load_begun_before_an_invalidation_is_kept_nowhere(store, database)
 
 
 async def test_a_change_told_by_many_workers_counts_once(store: Store, database: Database) -> None:
