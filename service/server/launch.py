@@ -6,7 +6,9 @@ not a loop. What the workers measure goes into files they share, in a directory 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -35,6 +37,8 @@ HANG_TIMEOUT_S = 30
 STOP_MARGIN_S = 10
 #: Connections that wait to be accepted while all workers are busy.
 BACKLOG = 1024
+#: Files a worker may have open: each client that waits for news is one, and 1,024 is a usual limit.
+OPEN_FILES = 65_536
 #: Only a restart changes these: they are about sockets that are open already.
 _KEPT_ON_RELOAD = ("host", "port", "internal_host", "internal_port", "role")
 
@@ -56,6 +60,7 @@ def serve(
     configure_logging(settings.logging)
     if "prometheus_client" in sys.modules:
         raise RuntimeError("prometheus_client is imported: workers could not share their metrics")
+    _allow_open_files()
     master_pid = os.getpid()
     with ExitStack() as stack:
         listeners = _listen(settings.server, stack)
@@ -146,6 +151,16 @@ async def _applications(settings: Settings) -> Applications:
         public[keys.STATUSES].release()
 
     return Applications(public, internal, drain, release)
+
+
+def _allow_open_files() -> None:
+    """As many as this process may give itself; its workers inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    with contextlib.suppress(ValueError, OSError):  # where the system has a bound of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(server: ServerSettings, stack: ExitStack) -> list[socket.socket]:
