@@ -73,7 +73,8 @@ class Servers:
     def cloned_database(self) -> Iterator[str]:
         """URL of a fresh database with the whole schema, dropped afterwards."""
         name, admin = f"test_{next(self._numbers)}", self.postgres.url_of("postgres")
-        execute(admin, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        # Through the log, as is the default, it takes three times as much of the processor.
+        execute(admin, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
         try:
             yield self.postgres.url_of(name)
         finally:
