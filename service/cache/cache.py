@@ -10,46 +10,29 @@ itself, so many values at once and no more.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import structlog
-
-from service.cache.fleet import LOAD_LIMIT_S, REST_S, FleetTier, Found, Held, Ticket
-from service.cache.gate import LoadGate
+from service.cache.fleet import FleetTier, Held, Ticket
+from service.cache.loading import FAILURES, Load, Loads
 from service.cache.local import Entry, LocalTier
-from service.cache.models import (
-    Ages,
-    Cached,
-    CacheStatistics,
-    FleetStatistics,
-    LoadStatistics,
-    LocalStatistics,
-)
-from service.cache.owed import Owed
+from service.cache.models import Ages, Cached, CacheStatistics, LocalStatistics
 from service.cache.singleflight import SingleFlight
-from service.errors import DeadlineExceeded, StoreUnavailable, TollgateError
+from service.errors import StoreUnavailable, TollgateError
 from service.store.client import Store
 
 if TYPE_CHECKING:
     from service.settings import CacheSettings
 
-log = structlog.get_logger()
-
 #: Values loaded together do not all grow old together.
 _FRESH_SPREAD = 0.1
 #: Given while it is loaded anew: look soon whether it has been.
 _STALE_S = 1.0
-#: A holder that died must be replaced while the others still wait.
-_LEASE_OF_WAIT = 0.7
-#: Looks for another worker's load: most take milliseconds, few much longer.
-_FIRST_LOOK_S, _LOOK_GROWS, _LAST_LOOK_S = 0.01, 1.5, 0.05
-
-Load = Callable[[], Awaitable[bytes | None]]
+#: After a failed refresh the fleet lets the database rest, each key by itself.
+REST_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +71,17 @@ class TieredCache:
             bytes_=settings.local_bytes,
             unknowns=settings.local_unknowns,
         )
-        lease_s = settings.wait_seconds * _LEASE_OF_WAIT
-        self._fleet = FleetTier(store, namespace=namespace, lease_s=lease_s)
-        self._gate = LoadGate(settings.loads)
-        self._owed = Owed(self._fleet.invalidate, name=namespace)
+        self._fleet = FleetTier(
+            store, namespace=namespace, wait_s=settings.wait_seconds, clock=clock
+        )
+        self._loads = Loads(namespace, places=settings.loads)
         self._reads: SingleFlight[Cached] = SingleFlight()
         self._refreshes: SingleFlight[Cached] = SingleFlight()
-        self._failing = False
-        self._hits = self._misses = self._stale = self._degraded = 0
-        self._fleet_hits = self._fleet_stale = self._fleet_misses = self._fleet_errors = 0
-        self._loads = self._refreshed = self._load_errors = self._waits = self._void = 0
+        self._hits = self._misses = self._stale = self._degraded = self._void = 0
 
     async def close(self) -> None:
         """End the loads in flight."""
-        await self._owed.close()
+        await self._fleet.close()
         await self._reads.close()
         await self._refreshes.close()
 
@@ -158,7 +138,7 @@ class TieredCache:
         """
         told = tuple(dict.fromkeys(keys_))
         self.drop(told)
-        await self._owed.tell(told, change or "")
+        await self._fleet.invalidate(told, change or "")
         # Once more: a read may have found the old value before Redis was told.
         self.drop(told)
 
@@ -168,13 +148,8 @@ class TieredCache:
                 self._hits, self._stale, self._degraded, self._misses,
                 len(self._local), self._local.unknowns, self._local.bytes,
             ),
-            FleetStatistics(
-                self._fleet_hits, self._fleet_stale, self._fleet_misses, self._fleet_errors
-            ),
-            LoadStatistics(
-                self._loads, self._refreshed, self._load_errors, self._gate.refused,
-                self._waits, self._void,
-            ),
+            self._fleet.statistics(),
+            self._loads.statistics(waits=self._fleet.waits, void=self._void),
         )  # fmt: skip
 
     def _given(self, cached: Cached) -> Cached:
@@ -187,9 +162,8 @@ class TieredCache:
         """From Redis, else loaded; kept unless the key was dropped meanwhile."""
         want = _Want(key, load, ages, self._clock() + self._settings.wait_seconds)
         try:
-            found = await self._ask(want)
+            found = await self._fleet.find(key, lambda: self._held(key), until_s=want.until_s)
         except StoreUnavailable:
-            self._fleet_errors += 1
             return await self._load(want, None, self._reads)
         if found.state == "miss":
             return await self._load(want, found.ticket, self._reads)
@@ -202,44 +176,23 @@ class TieredCache:
             self._refreshes.begin(key, lambda: self._load(again, found.ticket, self._refreshes))
         return cached
 
-    async def _ask(self, want: _Want) -> Found:
-        """What Redis has; a miss only if this worker is to load, or has waited for long enough."""
-        token, look_s, waited = self._fleet.token(), _FIRST_LOOK_S, False
-        while True:
-            await self._owed.settle(want.key)
-            entry = self._local.get(want.key)
-            held = Held(entry.cached.value, entry.stamp) if entry else None
-            found = await self._fleet.read(want.key, token, held)
-            if found.state != "miss":
-                self._fleet_hits += found.state == "fresh"
-                self._fleet_stale += found.state == "stale"
-                return found
-            if found.mine or self._clock() >= want.until_s:
-                self._fleet_misses += 1
-                return found
-            if not waited:
-                waited = True
-                self._waits += 1
-            await asyncio.sleep(look_s * random.uniform(0.5, 1.5))  # noqa: S311
-            look_s = min(look_s * _LOOK_GROWS, _LAST_LOOK_S)
-
     async def _load(
         self, want: _Want, ticket: Ticket | None, flight: SingleFlight[Cached]
     ) -> Cached:
+        began_s = self._clock()
         try:
-            async with self._gate.turn(want.until_s - self._clock()):
-                began_s = self._clock()
-                value = await self._loaded(want)
+            value = await self._loads.run(
+                want.load, wait_s=want.until_s - began_s, refresh=want.refresh
+            )
         except TollgateError as error:
+            failed = isinstance(error, FAILURES)
             if ticket is not None:
-                rest_s = REST_S if want.refresh else 0.0
+                rest_s = REST_S if failed and want.refresh else 0.0
                 await self._fleet.release(want.key, ticket, rest_s=rest_s)
-            self._noticed(error)
-            older = self._older(want)
+            older = self._older(want) if failed else None
             if older is None:
                 raise
             return older
-        self._noticed(None)
         cached = Cached(value, began_s)
         spread = random.uniform(1 - _FRESH_SPREAD, 1 + _FRESH_SPREAD)  # noqa: S311
         fresh_s = self._settings.unknown_seconds if value is None else want.ages.fresh_s * spread
@@ -248,19 +201,6 @@ class TieredCache:
         elif flight.is_current(want.key):
             self._keep(want.key, cached, fresh_s, ticket.begun_us if ticket else 0)
         return cached
-
-    async def _loaded(self, want: _Want) -> bytes | None:
-        self._refreshed += want.refresh
-        self._loads += not want.refresh
-        try:
-            async with asyncio.timeout(LOAD_LIMIT_S):
-                return await want.load()
-        except TimeoutError as error:
-            self._load_errors += 1
-            raise DeadlineExceeded from error
-        except TollgateError:
-            self._load_errors += 1
-            raise
 
     async def _offer(
         self, want: _Want, cached: Cached, ticket: Ticket | None, fresh_s: float
@@ -280,6 +220,10 @@ class TieredCache:
         except StoreUnavailable:
             return True
 
+    def _held(self, key: str) -> Held | None:
+        entry = self._local.get(key)
+        return Held(entry.cached.value, entry.stamp) if entry else None
+
     def _keep(self, key: str, cached: Cached, most_s: float, stamp: int) -> None:
         good_s = min(self._settings.local_seconds, most_s)
         self._local.put(key, Entry(cached, self._clock() + good_s, stamp))
@@ -298,20 +242,10 @@ class TieredCache:
         self._keep(want.key, older, REST_S, entry.stamp)
         return older
 
-    def _noticed(self, error: TollgateError | None) -> None:
-        """One line when loads begin to fail and one when they work again, not one for each."""
-        if self._failing == (error is not None):
-            return
-        self._failing = error is not None
-        if error is not None:
-            log.warning("cache_loads_failing", cache=self._namespace, error=error.code)
-        else:
-            log.info("cache_loads_back", cache=self._namespace)
-
     def __repr__(self) -> str:
         s = self.statistics()
         return (
             f"<TieredCache {self._namespace} entries={s.local.entries} local={s.local.hits}"
             f" fleet={s.fleet.hits} stale={s.local.stale} loads={s.loads.misses}"
-            f" refreshes={s.loads.refreshes} errors={s.loads.errors} owed={len(self._owed)}>"
+            f" refreshes={s.loads.refreshes} errors={s.loads.errors} owed={self._fleet.owed}>"
         )

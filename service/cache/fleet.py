@@ -6,22 +6,28 @@ that no load begun before is stored after. What a lost Redis takes with it is on
 
 from __future__ import annotations
 
+import asyncio
+import random
 import secrets
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Literal
 
+from service.cache.loading import LOAD_LIMIT_S
+from service.cache.models import FleetStatistics
+from service.cache.owed import Owed
 from service.errors import DeadlineExceeded, StoreUnavailable
 from service.store import keys
 
 if TYPE_CHECKING:
     from service.store.client import Store
 
-#: Half the life of a fence: that of a load is always there when the load ends.
-LOAD_LIMIT_S = keys.CACHE_FENCE_LIFE_MS / 1000 / 2
-#: After a failed refresh the fleet lets the database rest, one key at a time.
-REST_S = 2.0
+#: A holder that died must be replaced while the others still wait.
+_LEASE_OF_WAIT = 0.7
+#: Looks for another worker's load: most take milliseconds, few much longer.
+_FIRST_LOOK_S, _LOOK_GROWS, _LAST_LOOK_S = 0.01, 1.5, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +66,69 @@ class Held:
 
 
 class FleetTier:
-    """Every method but ``release`` raises StoreUnavailable."""
+    """``wait_s``: how long a value that another worker loads is waited for.
 
-    def __init__(self, store: Store, *, namespace: str, lease_s: float) -> None:
+    What this worker could not tell Redis of yet, it tells before it reads.
+    """
+
+    def __init__(
+        self, store: Store, *, namespace: str, wait_s: float, clock: Callable[[], float]
+    ) -> None:
         self._namespace = namespace
-        self._lease_ms = _ms(lease_s)
+        self._clock = clock
+        self._lease_ms = _ms(wait_s * _LEASE_OF_WAIT)
         self._get = store.script(__package__, "get", keys=2)
         self._put = store.script(__package__, "put", keys=2)
         self._release = store.script(__package__, "release", keys=1)
         self._invalidate = store.script(__package__, "invalidate", keys=2)
         self._worker = secrets.token_hex(6)
         self._asked = count()
+        self._owed = Owed(self._tell, name=namespace)
+        self._hits = self._stale = self._misses = self._errors = self._waits = 0
 
-    def token(self) -> str:
-        """For one load: whoever waits for it asks with the same one again."""
-        return f"{self._worker}-{next(self._asked)}"
+    async def close(self) -> None:
+        await self._owed.close()
 
-    async def read(self, key: str, token: str, held: Held | None) -> Found:
+    @property
+    def owed(self) -> int:
+        return len(self._owed)
+
+    @property
+    def waits(self) -> int:
+        """How many misses waited for another worker's load."""
+        return self._waits
+
+    def statistics(self) -> FleetStatistics:
+        return FleetStatistics(self._hits, self._stale, self._misses, self._errors)
+
+    async def find(self, key: str, held: Callable[[], Held | None], *, until_s: float) -> Found:
+        """A miss only if this worker is to load it, or has waited ``until_s`` in vain.
+
+        ``held``: what it has at the moment. Raises StoreUnavailable.
+        """
+        try:
+            found = await self._found(key, held, until_s)
+        except StoreUnavailable:
+            self._errors += 1
+            raise
+        self._hits += found.state == "fresh"
+        self._stale += found.state == "stale"
+        self._misses += found.state == "miss"
+        return found
+
+    async def _found(self, key: str, held: Callable[[], Held | None], until_s: float) -> Found:
+        token, look_s, waited = f"{self._worker}-{next(self._asked)}", _FIRST_LOOK_S, False
+        while True:
+            await self._owed.settle(key)
+            found = await self._read(key, token, held())
+            if found.state != "miss" or found.mine or self._clock() >= until_s:
+                return found
+            self._waits += not waited
+            waited = True
+            await asyncio.sleep(look_s * random.uniform(0.5, 1.5))  # noqa: S311
+            look_s = min(look_s * _LOOK_GROWS, _LAST_LOOK_S)
+
+    async def _read(self, key: str, token: str, held: Held | None) -> Found:
         stamp = held.stamp if held else 0
         reply = await self._get(
             self._names(key),
@@ -101,7 +153,10 @@ class FleetTier:
     async def store(
         self, key: str, value: bytes | None, ticket: Ticket, *, fresh_s: float, life_s: float
     ) -> bool:
-        """False if it was invalidated, or loaded anew, since the ticket was given."""
+        """False if it was invalidated, or loaded anew, since the ticket was given.
+
+        Raises StoreUnavailable.
+        """
         args = (ticket.version, ticket.begun_us, value or b"", int(value is None),
                 _ms(fresh_s), _ms(max(fresh_s, life_s)))  # fmt: skip
         return bool(await self._put(self._names(key), args))
@@ -116,7 +171,11 @@ class FleetTier:
                 (ticket.token, rest_ms, keys.CACHE_FENCE_LIFE_MS),
             )
 
-    async def invalidate(self, key: str, change: str) -> None:
+    async def invalidate(self, keys_: Iterable[str], change: str) -> None:
+        """Forget them, once for each ``change``; at once, or as soon as Redis can be told."""
+        await self._owed.tell(keys_, change)
+
+    async def _tell(self, key: str, change: str) -> None:
         channel = keys.cache_channel(self._namespace)
         args = (keys.CACHE_FENCE_LIFE_MS, channel, key, change.replace("\n", " "))
         await self._invalidate(self._names(key), args)
