@@ -123,6 +123,7 @@ async def connect(
         stack.push_async_callback(limiter.stop)
         cache = TieredCache(store, settings.cache, namespace="flow")
         stack.push_async_callback(cache.close)
+        metrics.cache.watch("flow", cache.statistics)
         catalog = Catalog(database, cache)
         gateway = PaymentGateway(client, breaker, settings.payment, metrics=metrics)
         stack.push_async_callback(gateway.close)

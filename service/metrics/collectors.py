@@ -13,6 +13,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.metrics.admission import AdmissionCounts
+from service.metrics.cache import CacheCounts
 from service.metrics.status import StatusCounts
 
 #: A payment call has a budget of 24 s: fine where calls should be, coarse towards the limit.
@@ -28,6 +29,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.admission = AdmissionCounts(registry)
+        self.cache = CacheCounts(registry)
         self.status = StatusCounts(registry)
         self._breaker_and_payments()
         self._jobs()
