@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import time
 from typing import Any
 
 import psycopg2
@@ -30,6 +31,11 @@ from service.database.dsn import Dsn
 
 class Connection(AiopgConnection):
     """An aiopg connection that waits correctly; made by ``connect``."""
+
+    #: time.monotonic()
+    opened_at_s = 0.0
+    #: Closed because nobody waited for its answer any longer?
+    given_up = False
 
     async def _connect(self) -> Connection:
         self._loop.remove_reader(self._conn.fileno())
@@ -69,12 +75,22 @@ class Connection(AiopgConnection):
         try:
             async with asyncio.timeout(timeout):
                 await waiter
-        except (asyncio.CancelledError, TimeoutError):
+        except (asyncio.CancelledError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and self._answered(waiter):
+                return  # the loop stood still: the answer and the end of its time came together
             # The answer is still to come: nobody else may ever read it from this connection.
+            self.given_up = True
             self._close()
             raise
         finally:
             self._waiter = None
+
+    def _answered(self, waiter: asyncio.Future[None]) -> bool:
+        """Is the whole answer here after all? Raises what it says, if that is an error."""
+        if waiter.done() and not waiter.cancelled():
+            waiter.result()
+            return True
+        return not self.closed and bool(self._conn.poll() == POLL_OK)
 
     def alive(self) -> bool:
         """Is it open, as far as this end has been told? Reads what has arrived; sends nothing.
@@ -84,6 +100,16 @@ class Connection(AiopgConnection):
         while not self.closed and _readable(self._conn.fileno()):
             self._ready(self._weakref)
         return not self.closed
+
+    async def speak_utc(self, timeout_s: float) -> None:
+        """Times in UTC, where that cannot be asked for in connecting: a thing poolers do keep."""
+        try:
+            cursor = await self.cursor(timeout=timeout_s)
+            await cursor.execute("SET TimeZone = 'UTC'")
+            cursor.close()
+        except BaseException:
+            self.close()
+            raise
 
     def idle(self) -> bool:
         """Open, and in no transaction."""
@@ -101,6 +127,9 @@ async def connect(dsn: Dsn, *, timeout_s: float) -> Connection:
             text, timeout_s, enable_json=False, enable_hstore=False, enable_uuid=False
         )
         connection: Connection = await raw
+        connection.opened_at_s = time.monotonic()
+        if dsn.pooler:
+            await connection.speak_utc(timeout_s)
         return connection
 
 

@@ -24,8 +24,6 @@ _TCP_USER_TIMEOUT_MS = 10_000
 _CLIENT_CHECK_INTERVAL_MS = 1_000
 # A row lock is waited for less long than a request lives.
 _LOCK_TIMEOUT_MS = 2_000
-# A worker that stops between two statements of a transaction gives up its locks.
-_IDLE_IN_TRANSACTION_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,10 @@ class Dsn:
     """libpq's parameters of one server."""
 
     params: Mapping[str, str]
+    #: What a statement brings along because the connection cannot: SQL, for its transaction only.
+    besides: str = ""
+    #: Does a connection pooler stand in between?
+    pooler: bool = False
 
     @classmethod
     def parse(
@@ -41,12 +43,14 @@ class Dsn:
         *,
         application_name: str,
         statement_timeout_s: float | None = None,
+        pooler: bool = False,
     ) -> Dsn:
         """Check the URL and add what every connection of ours needs; the URL's own words win.
 
-        ``statement_timeout_s`` None leaves the server's limits on statements, locks and idle
-        transactions as they are (migrations). Raises ConfigurationError; never shows the URL, which
-        may hold a password.
+        ``statement_timeout_s`` None leaves the server's limits on statements and locks as they are
+        (migrations). A ``pooler`` refuses settings that belong to a connection: it lends it anew
+        for each transaction. Raises ConfigurationError; never shows the URL, which may hold a
+        password.
         """
         try:
             params = {name: str(value) for name, value in parse_dsn(url).items()}
@@ -61,13 +65,15 @@ class Dsn:
                     f"database.url names several servers ({name}={params[name]}); name one, and"
                     " let DNS, a proxy or a floating address do the failover"
                 )
-        options = [f"-c client_connection_check_interval={_CLIENT_CHECK_INTERVAL_MS}",
-                   "-c TimeZone=UTC"]  # fmt: skip
-        if statement_timeout_s is not None:
+        limited = statement_timeout_s is not None
+        options = [] if pooler else [
+            f"-c client_connection_check_interval={_CLIENT_CHECK_INTERVAL_MS}",
+            "-c TimeZone=UTC",
+        ]  # fmt: skip
+        if statement_timeout_s is not None and not pooler:
             options += [
                 f"-c statement_timeout={max(1, round(statement_timeout_s * 1000))}",
                 f"-c lock_timeout={_LOCK_TIMEOUT_MS}",
-                f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}",
             ]
         ours = {
             "application_name": application_name,
@@ -75,7 +81,10 @@ class Dsn:
             **_KEEPALIVES,
         }
         theirs = params.pop("options", "")
-        return cls({**ours, **params, "options": " ".join([*options, theirs]).strip()})
+        if all_options := " ".join([*options, theirs]).strip():
+            params["options"] = all_options
+        besides = f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MS}; " if pooler and limited else ""
+        return cls({**ours, **params}, besides, pooler)
 
     async def resolve(self) -> str:
         """What psycopg2 is given, the host's addresses looked up without stopping the loop.

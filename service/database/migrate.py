@@ -21,7 +21,7 @@ import structlog
 
 from service.database.connection import Connection, connect
 from service.database.dsn import Dsn
-from service.database.statements import run
+from service.database.statements import Limit, Params, Result, run
 from service.errors import DatabaseUnavailable, MigrationFailed, QueryTimeout, TollgateError
 
 if TYPE_CHECKING:
@@ -65,22 +65,13 @@ async def migrate(
     they cannot be migrations.
     """
     wanted = read_migrations() if migrations is None else migrations
-    dsn = Dsn.parse(url, application_name="tollgate-migrate")
-    async with _connection(dsn, settings.connect_timeout) as connection, _lock(connection):
-        await _send(connection, _TABLE)
-        found = await run(
-            connection,
-            "SELECT name, digest FROM schema_migrations",
-            None,
-            limit_s=_LIMIT_S,
-            announce=False,
-        )
-        applied = {row["name"]: row["digest"] for row in found.rows}
-        missing = plan(wanted, applied)
-        for migration in missing:
-            await _apply(connection, migration)
+    dsn = Dsn.parse(url, application_name="tollgate-migrate", pooler=settings.pooler)
+    applied: list[str] = []
+    async with _connection(dsn, settings.connect_timeout) as connection:
+        while migration := await _apply_next(connection, wanted):
             log.info("migration_applied", name=migration.name)
-    return [migration.name for migration in missing]
+            applied.append(migration.name)
+    return applied
 
 
 def plan(wanted: Sequence[Migration], applied: Mapping[str, str]) -> list[Migration]:
@@ -98,7 +89,8 @@ def plan(wanted: Sequence[Migration], applied: Mapping[str, str]) -> list[Migrat
             f"Migration {missing[0].name} is older than {latest}, which is already applied to this"
             " database; give it a later number."
         )
-    if unknown := sorted(applied.keys() - {migration.name for migration in wanted}):
+    unknown = sorted(applied.keys() - {migration.name for migration in wanted})
+    if unknown and not missing:
         log.warning("database_is_newer", unknown_migrations=unknown)
     return missing
 
@@ -121,18 +113,31 @@ def read_migrations(directory: Traversable | None = None) -> tuple[Migration, ..
     )
 
 
+async def _apply_next(connection: Connection, wanted: Sequence[Migration]) -> Migration | None:
+    """The first that is missing, applied; None when none is.
+
+    Looking and applying are one transaction, which alone holds the lock: a pooler that gives each
+    transaction another connection of the server's takes nothing away from that.
+    """
+    await _send(connection, "BEGIN")
+    await _lock(connection)
+    await _send(connection, _TABLE)
+    found = await _send(connection, "SELECT name, digest FROM schema_migrations")
+    missing = plan(wanted, {row["name"]: row["digest"] for row in found.rows})
+    if missing:
+        await _apply(connection, missing[0])
+    await _send(connection, "COMMIT")
+    return missing[0] if missing else None
+
+
 async def _apply(connection: Connection, migration: Migration) -> None:
     try:
-        await _send(connection, "BEGIN")
         await _send(connection, migration.script)
-        await run(
+        await _send(
             connection,
             "INSERT INTO schema_migrations (name, digest) VALUES (%(name)s, %(digest)s)",
             {"name": migration.name, "digest": migration.digest},
-            limit_s=_LIMIT_S,
-            announce=False,
         )
-        await _send(connection, "COMMIT")
     except DatabaseUnavailable:
         raise
     except TollgateError as error:
@@ -166,17 +171,17 @@ async def _connection(dsn: Dsn, timeout_s: float) -> AsyncIterator[Connection]:
         connection.close()
 
 
-@contextlib.asynccontextmanager
-async def _lock(connection: Connection) -> AsyncIterator[None]:
-    """Held by the session: closing the connection, or dying, gives it up."""
+async def _lock(connection: Connection) -> None:
+    """Held until the transaction ends, one way or the other; so is the time limit it sets."""
+    limit = Limit(_LIMIT_S)
     try:
-        await _send(connection, f"SELECT pg_advisory_lock({_LOCK})")
+        await run(connection, f"SELECT pg_advisory_xact_lock({_LOCK})", None, limit)
     except QueryTimeout as error:
         raise MigrationFailed(
             f"Somebody else has been migrating this database for {_LIMIT_S:.0f} s."
         ) from error
-    yield
 
 
-async def _send(connection: Connection, script: str) -> None:
-    await run(connection, script, None, limit_s=_LIMIT_S, announce=False)
+async def _send(connection: Connection, script: str, params: Params | None = None) -> Result:
+    # As it is: PostgreSQL tells the place of an error by counting from the beginning.
+    return await run(connection, script, params, Limit(_LIMIT_S), announce=False)

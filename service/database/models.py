@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,3 +22,6 @@ class PoolStatus:
     waiting: int
     minimum: int
     maximum: int
+    #: The same by lane: requests, reads, loops.
+    used_by: Mapping[str, int]
+    waiting_by: Mapping[str, int]

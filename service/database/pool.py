@@ -4,13 +4,15 @@ aiopg 1.4.0 connects while it holds the lock that borrowers and returners need, 
 those who wait when a connection comes back closed, and may wait for ever in closing. Here:
 
 - connections are opened by tasks of the pool's own. A borrower takes a free connection at once,
-  whatever the openers are waiting for; else it queues, first come first served, and is handed the
-  next connection that comes back or is opened, whichever is earlier;
-- every wait is bounded: a borrower's by its time-out, closing by its own;
+  whatever the openers are waiting for; else it queues, and is handed the next connection that
+  comes back or is opened, whichever is earlier. Who is next, and what is kept for whom, is decided
+  in ``lanes``;
+- every wait is bounded: a borrower's by its time-out, the queue by its length, closing by its own;
 - waiting is a queue of futures, not a Condition: Python before 3.13 can lose a Condition's wake-up
   when a waiter is cancelled (gh-112202);
-- a dead server is asked by one opener at a time, at growing, jittered intervals, while borrowers
-  are refused at once; the first success lets everybody in again.
+- a dead server is asked by one opener at a time, at growing, jittered intervals. For as long as a
+  restart takes borrowers wait for it, then they are refused at once; the first success lets
+  everybody in again.
 """
 
 from __future__ import annotations
@@ -18,27 +20,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections import deque
-from collections.abc import Callable, Generator
+import time
 from typing import cast
 
 import aiopg.pool
-import backoff
 import structlog
 from aiopg.utils import create_completed_future
 
+from service.database.classes import Lane
 from service.database.connection import Connection, connect
 from service.database.dsn import Dsn
+from service.database.lanes import Lanes
 from service.database.models import PoolStatus
+from service.database.observer import Nobody, Observer
+from service.database.outage import Outage, one_line
 from service.errors import DatabaseBusy, DatabaseUnavailable
 
 # Enough to follow a burst; a fleet that starts does not fall upon the server all at once.
 _OPENED_AT_ONCE = 4
-# While the server is away it is asked again at least this often: the longest it goes unnoticed.
-_LONGEST_PAUSE_S = 2.0
-_FIRST_PAUSE_S = 0.1
-# An outage is told when it starts, and again this often while it lasts.
-_REMINDER_S = 10.0
+# Who waits in a lane beyond this would not be served in time anyway.
+WAITING_MAX = 1000
 
 log = structlog.get_logger()
 
@@ -46,7 +47,17 @@ log = structlog.get_logger()
 class ConnectionPool(aiopg.pool.Pool):
     """Between ``minsize`` and ``maxsize`` connections; opens, replaces and lends them."""
 
-    def __init__(self, dsn: Dsn, *, minsize: int, maxsize: int, connect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        dsn: Dsn,
+        *,
+        minsize: int,
+        maxsize: int,
+        connect_timeout_s: float,
+        reserve: int | None = None,
+        waiting_max: int = WAITING_MAX,
+        observer: Observer | None = None,
+    ) -> None:
         super().__init__(
             str(dsn), minsize, maxsize, connect_timeout_s,
             enable_json=False, enable_hstore=False, enable_uuid=True,
@@ -54,42 +65,64 @@ class ConnectionPool(aiopg.pool.Pool):
         )  # fmt: skip
         self._server = dsn
         self._limit = maxsize
-        self._queue: deque[asyncio.Future[Connection]] = deque()
+        self._lanes: Lanes[Connection] = Lanes(maxsize, reserve=reserve, waiting_max=waiting_max)
+        self._lent: dict[Connection, Lane] = {}
+        self._observer: Observer = observer or Nobody()
         self._openers: set[asyncio.Task[Connection]] = set()
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._outage: _Outage | None = None
+        self._outage: Outage | None = None
+        #: What was opened earlier is not to be used again.
+        self._none_before_s = 0.0
 
     # --- borrowing ----------------------------------------------------------------------------
 
-    async def borrow(self, timeout_s: float) -> Connection:
+    async def borrow(self, timeout_s: float, lane: Lane = Lane.REQUESTS) -> Connection:
         """A live connection, to be given back with ``release``.
 
-        Raises DatabaseUnavailable at once while the server cannot be reached, and within
-        ``timeout_s`` when it is found to be silent; DatabaseBusy when all are out for that long.
+        Raises DatabaseUnavailable within ``timeout_s`` when the server is found to be silent, and
+        at once while it is known to be away; DatabaseBusy when all that the lane may have are out
+        for that long, and at once when too many wait already.
         """
         if self._closing:
             raise DatabaseUnavailable("The database connections are being closed.")
-        if not self._queue and (connection := self._take_free()):
+        if not self._lanes.waiting(lane) and self._lanes.may(lane) and (free := self._take_free()):
+            self._lend(free, lane)
             self._top_up()  # in place of those that have died meanwhile
-            return connection
-        if self._outage and not self._used:
+            return free
+        if self._hopeless and (outage := self._outage):
             self._top_up()  # unless it is waiting or trying already
-            raise self._outage.error()
+            self._observer.refused(lane, "away")
+            raise outage.error()
+        if self._lanes.full(lane):
+            self._observer.refused(lane, "full")
+            raise DatabaseBusy("Too many wait for a database connection of this worker already.")
+        began_s = self._loop.time()
+        connection = await self._wait(lane, timeout_s)
+        self._observer.waited(lane, self._loop.time() - began_s)
+        return connection
+
+    async def _wait(self, lane: Lane, timeout_s: float) -> Connection:
         place: asyncio.Future[Connection] = self._loop.create_future()
-        self._queue.append(place)
+        self._lanes.join(lane, place)
         self._top_up()
         try:
             async with asyncio.timeout(timeout_s):
                 return await place
         except BaseException as error:
-            if place in self._queue:
-                self._queue.remove(place)
-            elif place.done() and not place.cancelled() and not place.exception():
+            if (
+                not self._lanes.leave(lane, place)
+                and place.done()
+                and not place.cancelled()
+                and not place.exception()
+            ):
                 self.release(place.result())  # handed over in the tick in which we gave up
             if isinstance(error, TimeoutError):
-                raise self._refusal(timeout_s) from error
+                refusal = self._refusal(lane, timeout_s)
+                busy = isinstance(refusal, DatabaseBusy)
+                self._observer.refused(lane, "busy" if busy else "away")
+                raise refusal from error
             raise
 
     def release(self, conn: aiopg.Connection) -> asyncio.Future[None]:
@@ -97,26 +130,35 @@ class ConnectionPool(aiopg.pool.Pool):
 
         One in an open transaction or amid a query is closed, which rolls back on the server.
         """
+        conn = cast(Connection, conn)
+        self._lanes.lent[self._lent.pop(conn)] -= 1
         if conn in self._terminated:
             self._terminated.discard(conn)
         else:
             self._used.remove(conn)
-            conn = cast(Connection, conn)
-            if self._closing or not conn.idle():
-                conn.close()
-                self._top_up()
+            if conn.idle() and conn.opened_at_s >= self._none_before_s and not self._closing:
+                self._free.append(conn)
             else:
-                self._hand_over(conn)
+                self._observer.lost(_why_lost(conn))
+                conn.close()
+        self._serve()
+        self._top_up()
         if not self._used:
             self._idle.set()
             self._refuse_hopeless()
         return create_completed_future(self._loop)
 
     def discard_idle(self) -> None:
-        """Close every free connection: what they lead to is no longer what they were opened for."""
+        """Close every free connection: another one has met with silence, and so may they."""
         while self._free:
             self._free.pop().close()
+            self._observer.lost("suspect")
         self._top_up()
+
+    def discard_all(self) -> None:
+        """No connection there is now is used again: they lead to a server we no longer want."""
+        self._none_before_s = time.monotonic()
+        self.discard_idle()
 
     async def _acquire(self) -> Connection:
         """aiopg's own door (``async with pool.acquire()``)."""
@@ -139,9 +181,9 @@ class ConnectionPool(aiopg.pool.Pool):
         return self._filled.is_set()
 
     def _top_up(self) -> None:
-        """Start as many openers as the minimum and the queue ask for."""
+        """Start as many openers as the minimum and the queues ask for."""
         self._drop_dead()
-        wanted = max(self._minsize, len(self._used) + len(self._queue))
+        wanted = max(self._minsize, len(self._used) + len(self._lanes))
         missing = min(wanted, self._limit) - self.size
         at_once = 1 if self._outage else _OPENED_AT_ONCE
         if self._closing or (self._outage and self._outage.pausing):
@@ -171,28 +213,33 @@ class ConnectionPool(aiopg.pool.Pool):
         if self._closing:
             connection.close()
             return
+        self._observer.opened()
         if self._outage:
             log.info("database_reached", server=str(self._server))
             self._outage.end()
             self._outage = None
-        self._hand_over(connection)
+        self._free.append(connection)
+        self._serve()
         self._note_size()
 
     def _failed(self, cause: BaseException) -> None:
-        outage = self._outage = self._outage or _Outage()
+        now_s = self._loop.time()
+        outage = self._outage = self._outage or Outage(now_s)
         pause_s = outage.begin_pause(cause, self._loop, self._top_up)
-        if outage.worth_telling(self._loop.time()):
-            log.warning("database_waiting", server=str(self._server), error=_one_line(cause),
-                        retry_in_s=round(pause_s, 3), waiting=len(self._queue))  # fmt: skip
+        if outage.worth_telling(now_s):
+            log.warning("database_waiting", server=str(self._server), error=one_line(cause),
+                        retry_in_s=round(pause_s, 3), waiting=len(self._lanes))  # fmt: skip
         self._refuse_hopeless()
 
+    @property
+    def _hopeless(self) -> bool:
+        """Is there neither a server to be reached, nor anything out that may come back?"""
+        outage = self._outage
+        return outage is not None and not self._used and outage.hopeless(self._loop.time())
+
     def _refuse_hopeless(self) -> None:
-        """Refuse those who wait, unless something is out that may come back and serve them."""
-        if not self._outage or self._used:
-            return
-        while self._queue:
-            place = self._queue.popleft()
-            if not place.done():
+        if self._outage and self._hopeless:
+            for place in self._lanes.everybody():
                 place.set_exception(self._outage.error())
 
     # --- closing ------------------------------------------------------------------------------
@@ -202,10 +249,8 @@ class ConnectionPool(aiopg.pool.Pool):
         self.close()
         if self._outage:
             self._outage.end()
-        while self._queue:
-            place = self._queue.popleft()
-            if not place.done():
-                place.set_exception(DatabaseUnavailable("The database connections were closed."))
+        for place in self._lanes.everybody():
+            place.set_exception(DatabaseUnavailable("The database connections were closed."))
         for opener in self._openers:
             opener.cancel()
         if self._openers:
@@ -231,47 +276,54 @@ class ConnectionPool(aiopg.pool.Pool):
             size=self.size,
             free=len(self._free),
             used=len(self._used),
-            waiting=len(self._queue),
+            waiting=len(self._lanes),
             minimum=self._minsize,
             maximum=self._limit,
+            used_by={lane.value: self._lanes.lent[lane] for lane in Lane},
+            waiting_by={lane.value: self._lanes.waiting(lane) for lane in Lane},
         )
+
+    def _serve(self) -> None:
+        """Hand free connections to those who wait for one and may have it."""
+        while self._lanes and (connection := self._take_free()):
+            if not (first := self._lanes.next()):
+                self._free.appendleft(connection)
+                return
+            lane, place = first
+            self._lend(connection, lane)
+            place.set_result(connection)
+
+    def _lend(self, connection: Connection, lane: Lane) -> None:
+        self._used.add(connection)
+        self._lent[connection] = lane
+        self._lanes.lent[lane] += 1
+        self._idle.clear()
 
     def _take_free(self) -> Connection | None:
         while self._free:
             connection = cast(Connection, self._free.popleft())
             if connection.alive():
-                self._used.add(connection)
-                self._idle.clear()
                 return connection
+            self._observer.lost("broken")
         return None
-
-    def _hand_over(self, connection: Connection) -> None:
-        """Give a connection nobody uses to the first who waits, or set it free."""
-        while self._queue:
-            place = self._queue.popleft()
-            if not place.done():
-                self._used.add(connection)
-                self._idle.clear()
-                place.set_result(connection)
-                return
-        self._free.append(connection)
 
     def _drop_dead(self) -> None:
         for connection in [free for free in self._free if free.closed]:
             self._free.remove(connection)
+            self._observer.lost("broken")
 
     def _note_size(self) -> None:
         if len(self._free) + len(self._used) >= self._minsize:
             self._filled.set()
 
-    def _refusal(self, timeout_s: float) -> DatabaseUnavailable:
+    def _refusal(self, lane: Lane, timeout_s: float) -> DatabaseUnavailable:
         if self._outage:
             return self._outage.error()
         if not self._used:
             return DatabaseUnavailable("PostgreSQL does not answer.")
         return DatabaseBusy(
-            f"All {self._limit} database connections of this worker were in use for"
-            f" {timeout_s:.3g} s."
+            f"All {self._lanes.most(lane)} database connections that {lane} may have of this"
+            f" worker's {self._limit} were in use for {timeout_s:.3g} s."
         )
 
     def __repr__(self) -> str:
@@ -283,60 +335,7 @@ class ConnectionPool(aiopg.pool.Pool):
         )
 
 
-class _Outage:
-    """From the first failed attempt to connect to the next successful one."""
-
-    def __init__(self) -> None:
-        self._cause: BaseException | None = None
-        self._pauses: Generator[float, None, None] = backoff.expo(
-            factor=_FIRST_PAUSE_S, max_value=_LONGEST_PAUSE_S
-        )
-        next(self._pauses)  # the library's generators give nothing the first time
-        self._wake: asyncio.TimerHandle | None = None
-        self._told_at_s: float | None = None
-
-    def error(self) -> DatabaseUnavailable:
-        """What a borrower is told; a new one each time, for a traceback belongs to one raise."""
-        error = DatabaseUnavailable(f"PostgreSQL cannot be reached: {_one_line(self._cause)}")
-        error.__cause__ = self._cause
-        return error
-
-    @property
-    def pausing(self) -> bool:
-        return self._wake is not None
-
-    def begin_pause(
-        self,
-        cause: BaseException,
-        loop: asyncio.AbstractEventLoop,
-        then: Callable[[], None],
-    ) -> float:
-        """Note the failure, and call ``then`` after the pause that is returned."""
-
-        def wake() -> None:
-            self._wake = None
-            then()
-
-        self._cause = cause
-        if self._wake:  # another opener has failed in the same breath
-            return self._wake.when() - loop.time()
-        pause_s: float = backoff.full_jitter(next(self._pauses))
-        self._wake = loop.call_later(pause_s, wake, context=contextvars.Context())
-        return pause_s
-
-    def worth_telling(self, now_s: float) -> bool:
-        if self._told_at_s is not None and now_s - self._told_at_s < _REMINDER_S:
-            return False
-        self._told_at_s = now_s
-        return True
-
-    def end(self) -> None:
-        if self._wake:
-            self._wake.cancel()
-            self._wake = None
-
-
-def _one_line(error: BaseException | None) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return " ".join(str(error).split()) or type(error).__name__
+def _why_lost(connection: Connection) -> str:
+    if connection.idle():
+        return "suspect"
+    return "broken" if connection.closed and not connection.given_up else "given-up"

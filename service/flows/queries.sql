@@ -1,49 +1,49 @@
 -- Statements of service.flows: the flows on sale and the names they are found by.
 
--- name: find_uid
+-- name: find_uid (read)
 -- The flow an alias stands for, if it is on sale.
 SELECT f.uid
   FROM flow_aliases a
   JOIN flows f ON f.uid = a.flow_uid
  WHERE a.alias = %(alias)s AND f.enabled;
 
--- name: find_flow
+-- name: find_flow (read)
 -- One flow by its uid, on sale or not: the jobs of a withdrawn flow go on.
 SELECT uid, definition
   FROM flows
  WHERE uid = %(uid)s::uuid;
 
--- name: list_flows
+-- name: list_flows (read)
 -- Slugs and uids of all flows on sale; the order of the pages.
 SELECT slug, uid
   FROM flows
  WHERE enabled
  ORDER BY slug COLLATE "C";
 
--- name: lock_imports
+-- name: lock_imports (long)
 -- Imports run one after another, so that what they read of each other holds until they commit.
 SELECT pg_advisory_xact_lock(%(lock)s);
 
--- name: flows_by_slug
+-- name: flows_by_slug (long)
 -- What is stored of the flows that are to be imported.
 SELECT slug, uid, digest
   FROM flows
  WHERE slug = ANY(%(slugs)s);
 
--- name: alias_owners
+-- name: alias_owners (long)
 -- The flows that already have one of these aliases.
 SELECT a.alias, f.slug
   FROM flow_aliases a
   JOIN flows f ON f.uid = a.flow_uid
  WHERE a.alias = ANY(%(aliases)s);
 
--- name: uid_owners
+-- name: uid_owners (long)
 -- The flows that already have one of these uids.
 SELECT uid, slug
   FROM flows
  WHERE uid = ANY(%(uids)s::uuid[]);
 
--- name: save_flow
+-- name: save_flow (long)
 -- Inserts a flow or replaces its definition; its uid stays.
 INSERT INTO flows (uid, slug, name, definition, digest, enabled)
 VALUES (%(uid)s::uuid, %(slug)s, %(name)s, %(definition)s::jsonb, %(digest)s, %(enabled)s)
@@ -54,13 +54,13 @@ ON CONFLICT (slug) DO UPDATE
        enabled = EXCLUDED.enabled,
        updated_at = now();
 
--- name: drop_aliases
+-- name: drop_aliases (long)
 -- Frees the names of a flow, and says which they were.
 DELETE FROM flow_aliases
  WHERE flow_uid = %(uid)s::uuid
 RETURNING alias;
 
--- name: save_aliases
+-- name: save_aliases (long)
 -- The names of a flow.
 INSERT INTO flow_aliases (alias, flow_uid)
 SELECT unnest(%(aliases)s::text[]), %(uid)s::uuid;

@@ -1,7 +1,7 @@
 -- Jobs. Every change of state is one statement: a guarded UPDATE whose row, if there is one, becomes
 -- an event with the same id as the job's new status_id. No row means: someone else was first.
 
--- name: claim_key
+-- name: claim_key (write)
 -- Take an idempotency key; no row when it is taken and not expired.
 INSERT INTO idempotency_keys AS k (scope, key, fingerprint, job_id, expires_at)
 VALUES (%(scope)s, %(key)s, %(fingerprint)s, %(job_id)s, now() + %(life_s)s * interval '1 second')
@@ -10,17 +10,17 @@ SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, expires_at = e
 WHERE k.expires_at < now()
 RETURNING job_id
 
--- name: find_key
+-- name: find_key (quick)
 -- What an idempotency key stands for.
 SELECT fingerprint, job_id FROM idempotency_keys
 WHERE scope = %(scope)s AND key = %(key)s AND expires_at >= now()
 
--- name: purge_keys
+-- name: purge_keys (batch)
 -- Forget expired idempotency keys, a bounded number at a time.
 DELETE FROM idempotency_keys
 WHERE (scope, key) IN (SELECT scope, key FROM idempotency_keys WHERE expires_at < now() LIMIT 1000)
 
--- name: insert_job
+-- name: insert_job (write)
 -- Record a new job and its first event: creating when it must be paid, running when it is free.
 WITH made AS (
     INSERT INTO jobs (id, flow_uid, flow_slug, variant, free, state, status_id, principal,
@@ -35,14 +35,14 @@ WITH made AS (
 INSERT INTO job_events (id, job_id, seq, state, cause)
 SELECT status_id, id, seq, state, %(cause)s FROM made
 
--- name: get_job
+-- name: get_job (quick)
 -- One job with its open question.
 SELECT j.*, r.input_schema, r.schema_hashes, r.expires_at AS input_expires_at
 FROM jobs j
 LEFT JOIN input_requests r ON r.id = j.status_id AND j.state = 'awaiting_input'
 WHERE j.id = %(job_id)s
 
--- name: read_statuses
+-- name: read_statuses (quick)
 -- Several jobs as /status tells of them; question, result and failure in the state they belong to.
 SELECT j.id, j.flow_uid, j.state, j.status_id, j.seq, r.input_schema,
     CASE WHEN j.state = 'completed' THEN j.result END AS result,
@@ -51,7 +51,7 @@ FROM jobs j
 LEFT JOIN input_requests r ON r.id = j.status_id AND j.state = 'awaiting_input'
 WHERE j.id = ANY(%(job_ids)s::uuid[])
 
--- name: attach_payment
+-- name: attach_payment (write)
 -- creating -> awaiting_payment, with the terms to be shown to the purchaser.
 WITH moved AS (
     UPDATE jobs SET state = 'awaiting_payment', status_id = gen_random_uuid(), seq = seq + 1,
@@ -69,7 +69,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, %(cause)s, %(payment_id)s FROM moved
 
--- name: abandon_intent
+-- name: abandon_intent (write)
 -- creating -> failed where certainly no payment exists; its key is free for a new try.
 WITH moved AS (
     UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
@@ -81,7 +81,7 @@ freed AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
 
--- name: confirm_payment
+-- name: confirm_payment (batch)
 -- awaiting_payment -> running: the chain shows the funds.
 WITH moved AS (
     UPDATE jobs SET state = 'running', status_id = gen_random_uuid(), seq = seq + 1,
@@ -91,7 +91,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause)
 SELECT status_id, id, seq, state, 'payment-seen' FROM moved
 
--- name: fail_unpaid
+-- name: fail_unpaid (batch)
 -- awaiting_payment -> failed: no valid payment can come any more.
 WITH moved AS (
     UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
@@ -102,7 +102,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
 
--- name: fail_withdrawn
+-- name: fail_withdrawn (batch)
 -- running | awaiting_input -> failed: the purchaser's funds went back while it was under way.
 WITH moved AS (
     UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
@@ -113,7 +113,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
 
--- name: note_late_payment
+-- name: note_late_payment (batch)
 -- Funds for a job that had failed unpaid: once, for the operator, beside the state it stays in.
 WITH noted AS (
     UPDATE jobs SET seq = seq + 1, on_chain_state = %(on_chain_state)s, paid_at = now()
@@ -122,12 +122,12 @@ WITH noted AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT gen_random_uuid(), id, seq, state, 'late-payment', %(blockchain_identifier)s FROM noted
 
--- name: note_chain_state
+-- name: note_chain_state (batch)
 -- Remember what the chain says; no state of the job changes by it.
 UPDATE jobs SET on_chain_state = %(on_chain_state)s, updated_at = now()
 WHERE id = %(job_id)s AND on_chain_state IS DISTINCT FROM %(on_chain_state)s
 
--- name: claim_payment_checks
+-- name: claim_payment_checks (batch)
 -- Jobs whose payment is due for a look of its own; put off so that no other worker takes them too.
 UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second'
 WHERE id IN (SELECT id FROM jobs
@@ -136,25 +136,25 @@ WHERE id IN (SELECT id FROM jobs
 RETURNING id, state, blockchain_identifier, created_at, pay_by_time_ms, submit_result_time_ms,
     settlement, paid_at
 
--- name: look_soon
+-- name: look_soon (write)
 -- The request that made this intent has ended without knowing: look before the usual time.
 UPDATE jobs SET due_at = least(due_at, now() + %(in_s)s * interval '1 second')
 WHERE id = %(job_id)s AND state = 'creating'
 
--- name: next_look
+-- name: next_look (quick)
 -- When an intent is looked at next; untouched: the request that made it may still be at work.
 SELECT extract(epoch FROM due_at - now())::float8 AS left_s,
     due_at = created_at + %(first_check_s)s * interval '1 second' AS untouched
 FROM jobs WHERE id = %(job_id)s AND state = 'creating'
 
--- name: find_payments
+-- name: find_payments (batch)
 -- The jobs that payments belong to, by identifier on the chain or, before that is known, by job id.
 SELECT id, state, blockchain_identifier, created_at, pay_by_time_ms, submit_result_time_ms,
     settlement, paid_at
 FROM jobs
 WHERE blockchain_identifier = ANY(%(blockchain_identifiers)s) OR id = ANY(%(job_ids)s::uuid[])
 
--- name: claim_runs
+-- name: claim_runs (batch)
 -- Lease runnable jobs to this worker; the attempt number fences whoever held them before. With the
 -- first contract a wallet brings one result at a time to the chain, so what waits there makes the
 -- end of a run earlier, and a run that would end too late is not begun. Runs that were lost twice
@@ -198,20 +198,20 @@ RETURNING jobs.id, run_attempts, lost_runs, flow_uid, variant, free, identifier_
                               ORDER BY r.answered_at), '[]'::json)
      FROM input_requests r WHERE r.job_id = jobs.id AND r.answered_at IS NOT NULL) AS answers
 
--- name: renew_leases
+-- name: renew_leases (batch)
 -- Keep the runs this worker holds; what does not come back was lost to another.
 UPDATE jobs SET lease_until = now() + %(lease_s)s * interval '1 second'
 WHERE id = ANY(%(job_ids)s::uuid[]) AND lease_owner = %(owner)s AND state = 'running'
 RETURNING id
 
--- name: release_run
+-- name: release_run (batch)
 -- Give a run back, to be taken up again after a while.
 UPDATE jobs SET lease_owner = NULL, lease_until = NULL,
     due_at = now() + %(again_in_s)s * interval '1 second'
 WHERE id = %(job_id)s AND state = 'running'
   AND lease_owner = %(owner)s AND run_attempts = %(attempt)s
 
--- name: complete_run
+-- name: complete_run (batch)
 -- running -> completed: the result is fixed for ever; a paid one is due for settlement, unless the
 -- payment service would not take it any more.
 WITH moved AS (
@@ -228,7 +228,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause)
 SELECT status_id, id, seq, state, 'run-completed' FROM moved
 
--- name: fail_run
+-- name: fail_run (batch)
 -- running -> failed: the run ended without a result; the purchaser's funds return by themselves.
 WITH moved AS (
     UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
@@ -240,7 +240,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, %(code)s, %(failure)s FROM moved
 
--- name: ask_input
+-- name: ask_input (batch)
 -- running -> awaiting_input, with the question; its id is the status id it is shown under.
 WITH moved AS (
     UPDATE jobs SET state = 'awaiting_input', status_id = gen_random_uuid(), seq = seq + 1,
@@ -257,7 +257,7 @@ asked AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, 'input-asked', %(runner_request_id)s FROM moved
 
--- name: answer_input
+-- name: answer_input (write)
 -- awaiting_input -> running, with the purchaser's answer.
 WITH moved AS (
     UPDATE jobs SET state = 'running', status_id = gen_random_uuid(), seq = seq + 1,
@@ -272,12 +272,12 @@ answered AS (
 INSERT INTO job_events (id, job_id, seq, state, cause)
 SELECT status_id, id, seq, state, 'input-provided' FROM moved
 
--- name: answered_requests
+-- name: answered_requests (quick)
 -- The questions of a job that have their answer, newest first.
 SELECT id, schema_hashes, answer_hash FROM input_requests
 WHERE job_id = %(job_id)s AND answered_at IS NOT NULL ORDER BY answered_at DESC
 
--- name: expire_inputs
+-- name: expire_inputs (batch)
 -- awaiting_input -> failed: the purchaser did not answer in time.
 WITH moved AS (
     UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
@@ -289,7 +289,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, failure_code, failure FROM moved
 
--- name: expire_runs
+-- name: expire_runs (batch)
 -- running -> failed: too late for the result to be settled (or the flow's own limit has passed).
 WITH moved AS (
     UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
@@ -302,7 +302,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, failure_code, failure FROM moved
 
--- name: fail_lost_runs
+-- name: fail_lost_runs (batch)
 -- running -> failed: it was begun so often without ever ending that it must be what ends the workers.
 WITH moved AS (
     UPDATE jobs SET state = 'failed', status_id = gen_random_uuid(), seq = seq + 1,
@@ -316,7 +316,7 @@ WITH moved AS (
 INSERT INTO job_events (id, job_id, seq, state, cause, detail)
 SELECT status_id, id, seq, state, failure_code, failure FROM moved
 
--- name: claim_settlements
+-- name: claim_settlements (batch)
 -- Results due on the chain; put off, so that no other worker takes them too.
 UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second',
     settlement_attempts = settlement_attempts + 1
@@ -325,7 +325,7 @@ WHERE id IN (SELECT id FROM jobs WHERE settlement IN ('due', 'submitted') AND du
 RETURNING id, blockchain_identifier, result_hash, submit_result_time_ms, settlement_attempts,
     settlement_recoveries
 
--- name: move_settlement
+-- name: move_settlement (batch)
 -- due -> submitted -> settled | lost, and when to look again.
 UPDATE jobs SET settlement = %(settlement)s,
     on_chain_state = coalesce(%(on_chain_state)s, on_chain_state),
@@ -333,36 +333,36 @@ UPDATE jobs SET settlement = %(settlement)s,
     due_at = now() + %(again_in_s)s * interval '1 second', updated_at = now()
 WHERE id = %(job_id)s AND settlement IN ('due', 'submitted')
 
--- name: put_off_settlements
+-- name: put_off_settlements (batch)
 -- Claimed and not looked at: soon again, for whoever is there.
 UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second'
 WHERE id = ANY(%(job_ids)s::uuid[]) AND settlement IN ('due', 'submitted')
 
--- name: reopen_settlement
+-- name: reopen_settlement (batch)
 -- settled -> due: the chain has forgotten the result it had shown.
 UPDATE jobs SET settlement = 'due', settlement_attempts = 0, due_at = now(), updated_at = now(),
     on_chain_state = %(on_chain_state)s
 WHERE id = %(job_id)s AND settlement = 'settled'
 
--- name: settlement_outlook
+-- name: settlement_outlook (batch)
 -- How many results wait for the chain, how many wait for a person, and how long the tightest has.
 SELECT count(*) AS waiting,
     count(*) FILTER (WHERE settlement_recoveries >= %(most_recoveries)s) AS stuck,
     min(submit_result_time_ms / 1000.0 - extract(epoch FROM now()))::float8 AS tightest_s
 FROM jobs WHERE settlement IN ('due', 'submitted')
 
--- name: open_jobs
+-- name: open_jobs (long)
 -- Unfinished jobs by state, and how long the oldest of each has been in it.
 SELECT state, count(*) AS jobs, extract(epoch FROM now() - min(updated_at))::float8 AS oldest_s
 FROM jobs WHERE state IN ('creating', 'awaiting_payment', 'running', 'awaiting_input')
 GROUP BY state ORDER BY state
 
--- name: unhappy_ends
+-- name: unhappy_ends (long)
 -- What only a person can put right: funds for failed jobs, results without their funds.
 SELECT (SELECT count(*) FROM jobs WHERE state = 'failed' AND paid_at >= completed_at) AS late_paid,
     (SELECT count(*) FROM jobs WHERE settlement = 'lost') AS lost
 
--- name: dossier
+-- name: dossier (read)
 -- One job as an operator sees it: everything but what was put in.
 SELECT id, flow_slug, variant, free, state, principal, identifier_from_purchaser, input_hash,
     payment_id, blockchain_identifier, payment_source_type, pay_by_time_ms, submit_result_time_ms,
@@ -372,7 +372,7 @@ SELECT id, flow_slug, variant, free, state, principal, identifier_from_purchaser
     created_at, updated_at, completed_at, now() AS seen_at
 FROM jobs WHERE id = %(job_id)s
 
--- name: oldest_jobs
+-- name: oldest_jobs (long)
 -- Jobs by age, oldest first: of these states, or those that are not through.
 SELECT id, flow_slug, variant, state, settlement, on_chain_state, failure_code, lease_owner,
     due_at, run_attempts, created_at, updated_at, now() AS seen_at
@@ -383,12 +383,12 @@ WHERE CASE WHEN %(states)s::text[] IS NULL
            ELSE state = ANY(%(states)s::text[]) END
 ORDER BY created_at, id LIMIT %(most)s
 
--- name: job_events
+-- name: job_events (read)
 -- A job's history, oldest first.
 SELECT id, seq, state, cause, detail, created_at FROM job_events
 WHERE job_id = %(job_id)s ORDER BY seq
 
--- name: take_loop
+-- name: take_loop (batch)
 -- Become (or stay) the one worker that does this; no row while another one is.
 INSERT INTO loop_leases AS l (name, owner, lease_until)
 VALUES (%(name)s, %(owner)s, now() + %(lease_s)s * interval '1 second')
@@ -396,15 +396,15 @@ ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.
 WHERE l.owner = excluded.owner OR l.lease_until < now()
 RETURNING memory
 
--- name: save_loop
+-- name: save_loop (batch)
 -- Write down how far the work has come, while still its owner.
 UPDATE loop_leases SET memory = %(memory)s::jsonb
 WHERE name = %(name)s AND owner = %(owner)s
 
--- name: leave_loop
+-- name: leave_loop (batch)
 -- Let another worker go on at once.
 UPDATE loop_leases SET lease_until = '-infinity' WHERE name = %(name)s AND owner = %(owner)s
 
--- name: oldest_open_payment
+-- name: oldest_open_payment (batch)
 -- Since when payments must be watched, where nothing is remembered.
 SELECT min(created_at) AS since FROM jobs WHERE state IN ('creating', 'awaiting_payment')

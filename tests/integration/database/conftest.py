@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 import uvloop
 
 from service.database import Database
 from service.database.dsn import Dsn
+from service.database.observer import Observer
 from service.database.pool import ConnectionPool
 from service.settings import DatabaseSettings
 from tests.support.broken.aiopg_pool import BarePool
@@ -31,17 +33,18 @@ async def open_pool() -> AsyncIterator[OpenPool]:
         async def make(
             url: str, *, minsize: int = 1, maxsize: int = 2, connect_timeout_s: float = 5.0,
             statement_timeout_s: float | None = None, bare: bool = False, wait_s: float = 10.0,
+            **further: Any,
         ) -> AnyPool:  # fmt: skip
             dsn = Dsn.parse(
                 url, application_name="tollgate", statement_timeout_s=statement_timeout_s
             )
-            sizes = {"minsize": minsize, "maxsize": maxsize}
+            sizes: dict[str, Any] = {"minsize": minsize, "maxsize": maxsize}
             pool: AnyPool
             if bare:
                 pool = bare_pool = BarePool(dsn, **sizes, connect_timeout_s=connect_timeout_s)
                 stack.push_async_callback(bare_pool.clear_up)
             else:
-                pool = ConnectionPool(dsn, **sizes, connect_timeout_s=connect_timeout_s)
+                pool = ConnectionPool(dsn, **sizes, connect_timeout_s=connect_timeout_s, **further)
                 stack.push_async_callback(pool.shut, 1.0)
             await pool.fill(wait_s)
             return pool
@@ -55,12 +58,14 @@ async def open_database() -> AsyncIterator[OpenDatabase]:
     async with AsyncExitStack() as stack:
 
         async def make(
-            url: str, *, wait_s: float = 10.0, status_interval_s: float = 60.0, **settings: float
-        ) -> Database:
+            url: str, *, wait_s: float = 10.0, status_interval_s: float = 60.0,
+            observer: Observer | None = None, **settings: Any,
+        ) -> Database:  # fmt: skip
             merged = {"pool_min": 1, "pool_max": 4, "acquire_timeout": 5.0} | settings
             database = Database(
-                DatabaseSettings(**merged), url=url, status_interval_s=status_interval_s
-            )
+                DatabaseSettings(**merged), url=url, status_interval_s=status_interval_s,
+                observer=observer,
+            )  # fmt: skip
             stack.push_async_callback(database.close)
             await database.open(wait_s=wait_s)
             return database

@@ -22,7 +22,7 @@ import uvloop
 from scripts.faultproxy import FaultProxy
 from service.database.connection import Connection, connect
 from service.database.dsn import Dsn
-from service.database.statements import run
+from service.database.statements import Limit, run
 from service.errors import DatabaseUnavailable, QueryTimeout
 from tests.support.database import AnyPool, OpenPool
 from tests.support.postgres import active, until
@@ -116,7 +116,7 @@ async def test_server_side_timeout_is_an_error_of_its_own_and_keeps_the_connecti
     pool = await open_pool(database_url, statement_timeout_s=0.2)
     connection = cast(Connection, await pool.borrow(5.0))
     with pytest.raises(QueryTimeout):
-        await run(connection, "SELECT pg_sleep(30)", None, limit_s=20, announce=False)
+        await run(connection, "SELECT pg_sleep(30)", None, Limit(20), announce=False)
     assert connection.idle()
     assert not complaints
     await pool.release(connection)
@@ -140,7 +140,7 @@ async def test_a_true_cancellation_stays_one(open_pool: OpenPool, database_url: 
     pool = await open_pool(database_url)
     connection = cast(Connection, await pool.borrow(5.0))
     task = asyncio.create_task(
-        run(connection, "SELECT pg_sleep(30)", None, limit_s=20, announce=False)
+        run(connection, "SELECT pg_sleep(30)", None, Limit(20), announce=False)
     )
     await asyncio.sleep(0.1)
     task.cancel()

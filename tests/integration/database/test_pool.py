@@ -71,7 +71,7 @@ async def open_again(pool: ConnectionPool) -> bool:
 async def test_a_dead_connection_is_replaced_though_another_one_serves(
     open_pool: OpenPool, database_url: str
 ) -> None:
-    pool = await open_pool(database_url, minsize=3, maxsize=3)
+    pool = await open_pool(database_url, minsize=3, maxsize=3, reserve=0)
     assert isinstance(pool, ConnectionPool)
     connections = [await pool.borrow(5.0) for _ in range(3)]
     for connection in connections:

@@ -45,7 +45,7 @@ def test_every_connection_is_limited_and_watched() -> None:
     assert params["keepalives_idle"] == "5"
     assert params["tcp_user_timeout"] == "10000"
     for option in ("statement_timeout=59500", "client_connection_check_interval=1000",
-                   "lock_timeout=2000", "idle_in_transaction_session_timeout=10000"):  # fmt: skip
+                   "lock_timeout=2000", "TimeZone=UTC"):  # fmt: skip
         assert f"-c {option}" in params["options"]
 
 

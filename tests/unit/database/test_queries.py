@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 
 from service.database import Queries, load_queries
+from service.database.classes import StatementClass
 from service.database.queries import parse_queries
 from service.errors import ConfigurationError
 
 FILE = """-- Jobs in PostgreSQL.
 -- name is explained here, and is no header.
 
--- name: claim_jobs
+-- name: claim_jobs (batch)
 -- Takes jobs nobody works on.
 UPDATE jobs
    SET owner = %(owner)s  -- name: not a header either
  WHERE owner IS NULL;
 
---  name:  count_jobs
+--  name:  count_jobs  (quick)
 -- How many there are.
 SELECT count(*) FROM jobs;
 """
@@ -32,6 +33,12 @@ def test_statements_come_without_header_and_semicolon() -> None:
         " WHERE owner IS NULL",
         "count_jobs": "SELECT count(*) FROM jobs",
     }
+
+
+def test_statements_know_their_name_and_class() -> None:
+    claim, count = parse_queries(FILE).values()
+    assert (claim.name, claim.kind) == ("claim_jobs", StatementClass.BATCH)
+    assert (count.name, count.kind) == ("count_jobs", StatementClass.QUICK)
 
 
 def test_statements_are_attributes_and_iteration_gives_their_names() -> None:
@@ -56,9 +63,14 @@ def test_a_package_brings_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("-- name: a\nSELECT 1", "a does not say what it is for"),
-        ("-- name: a\n-- Why.\n", "a has no statement"),
-        ("-- name: a\n-- Why.\nSELECT 1;\n-- name: a\n-- Why.\nSELECT 2", "two statements named a"),
+        ("-- name: a (quick)\nSELECT 1", "a does not say what it is for"),
+        ("-- name: a (quick)\n-- Why.\n", "a has no statement"),
+        (
+            "-- name: a (quick)\n-- Why.\nSELECT 1;\n-- name: a (long)\n-- Why.\nSELECT 2",
+            "two statements named a",
+        ),
+        ("-- name: a\n-- Why.\nSELECT 1", "a must name its class, one of quick, write, read"),
+        ("-- name: a (slow)\n-- Why.\nSELECT 1", "a must name its class"),
         ("-- name: a-b\n-- Why.\nSELECT 1", "'a-b' cannot be the name"),
         ("-- name:\n-- Why.\nSELECT 1", "'' cannot be the name"),
     ],
