@@ -212,6 +212,16 @@ class PaymentMisconfigured(PaymentRejected):
     code = "payment-misconfigured"
 
 
+class FlowUnavailable(DependencyError):
+    """The flow is stored in a form this service cannot read; its operator has been told."""
+
+    code = "flow-unavailable"
+    dependency = "catalog"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float = 30.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
 class RunnerUnavailable(DependencyError):
     """The flow's runner cannot be reached or did not answer in time."""
 

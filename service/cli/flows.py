@@ -11,7 +11,7 @@ from service.cli.terminal import show as show_lines
 from service.cli.terminal import table
 from service.flows.definition import FlowDefinition
 from service.flows.importing import read_definitions
-from service.flows.models import Flow, ImportReport
+from service.flows.models import ImportReport, Offer
 from service.settings import Settings, load
 
 PAGE = 100
@@ -49,8 +49,8 @@ async def _store(settings: Settings, definitions: Sequence[FlowDefinition]) -> I
         return await catalog.store(definitions)
 
 
-async def _all(settings: Settings) -> list[Flow]:
-    flows: list[Flow] = []
+async def _all(settings: Settings) -> list[Offer]:
+    flows: list[Offer] = []
     async with context.catalog(settings) as catalog:
         after: str | None = None
         while True:
@@ -60,7 +60,7 @@ async def _all(settings: Settings) -> list[Flow]:
                 return flows
 
 
-def _variants(flow: Flow) -> str:
+def _variants(flow: Offer) -> str:
     names = []
     for variant in flow.variants.values():
         funds = " + ".join(

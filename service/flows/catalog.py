@@ -2,82 +2,89 @@
 
 In the cache an alias holds a uid and the uid holds the flow, so that a change replaces one value
 however many names it has. Values are JSON with a tag: a worker of another version that finds them
-reads the database instead of guessing.
+reads the database instead of guessing. What is made of a value is kept beside it (``kept``).
 """
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
 
 from service.cache.cache import TieredCache
+from service.cache.models import Cached
 from service.database import Database
-from service.errors import ConfigurationError, UnknownFlow
+from service.errors import FlowUnavailable, UnknownFlow
 from service.flows.definition import FlowDefinition, alias, definition_of
-from service.flows.models import Flow, FlowPage, ImportReport, Variant
-from service.flows.repository import FlowRepository, IndexEntry, StoredFlow
+from service.flows.kept import Found, Kept, Shelf
+from service.flows.listing import INDEX, FlowPage, Listing
+from service.flows.models import Flow, ImportReport, Variant
+from service.flows.repository import FlowRepository, PieceRow, StoredFlow
 
 log = structlog.get_logger()
 
 #: Changes when the cached form does.
 _FORM = 1
-_INDEX = "index"
 #: A name has at most 200 characters, a variant at most 63; nothing longer is looked for.
 _REFERENCE_CHARACTERS = 270
-#: Parsed flows kept per worker, so that a request does not read the whole definition again.
-_PARSED = 512
+#: Flows kept parsed, so that a request does not read the whole definition again. With its answers
+#: one takes about ten times the memory of the text it was read from.
+_PARSED = 1024
+_PARSED_BYTES = 4 * 1024 * 1024
+#: Names known to be there are not looked for among all names first.
+_KNOWN_NAMES = 50_000
 
 
 class Catalog:
-    def __init__(self, database: Database, cache: TieredCache) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cache: TieredCache,
+        *,
+        on_unreadable: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_unreadable`` is told of each stored flow that this version cannot read."""
         self._repository = FlowRepository(database)
         self._cache = cache
-        self._parsed = lru_cache(maxsize=_PARSED)(_flow)
+        self._on_unreadable = on_unreadable
+        self._listing = Listing(self._repository, cache, self._listed)
+        # None: unreadable, which is found out, said and counted once, too.
+        self._parsed: Shelf[Flow | None] = Shelf(most_bytes=_PARSED_BYTES, most_entries=_PARSED)
+        self._known: set[str] = set()
 
     async def get(self, reference: str) -> tuple[Flow, Variant]:
         """The flow and variant meant by ``slug``, ``slug+variant``, a uid or a name.
 
-        Raises UnknownFlow.
+        Raises UnknownFlow; FlowUnavailable if it is stored in a form this version cannot read.
         """
+        found, variant = await self.find(reference)
+        return found.kept.value, variant
+
+    async def find(self, reference: str) -> tuple[Found[Flow], Variant]:
+        """As ``get``, with what was made of the flow, and how old it is."""
         for text, variant in _readings(reference):
-            if (uid := await self._uid_of(text)) is not None:
-                flow = await self.by_uid(uid)
-                return flow, flow.variant(variant)
+            alias_read = await self._read_alias(alias(text))
+            if alias_read is not None and alias_read.value is not None:
+                found = await self._read(UUID(alias_read.value.decode()))
+                if alias_read.degraded:
+                    found = found._replace(degraded=True)
+                return found, found.kept.value.variant(variant)
         raise UnknownFlow
 
     async def by_uid(self, uid: UUID) -> Flow:
-        """The flow, on sale or withdrawn; raises UnknownFlow."""
-
-        async def load() -> bytes | None:
-            stored = await self._repository.find(uid)
-            return _value(stored) if stored else None
-
-        value = (await self._cache.get(f"uid:{uid}", load)).value
-        if value is not None and not _readable(value):
-            value = await load()
-        if value is None:
-            raise UnknownFlow
-        return self._parsed(value)
+        """The flow, on sale or withdrawn; raises UnknownFlow, FlowUnavailable."""
+        return (await self._read(uid)).kept.value
 
     async def page(self, *, after: str | None, limit: int) -> FlowPage:
-        """Flows on sale by slug, beginning behind ``after``."""
-        index = await self._index()
-        first = bisect_right(index, after, key=lambda entry: entry.slug) if after else 0
-        wanted = index[first : first + limit]
-        flows = []
-        for entry in wanted:
-            try:
-                flows.append(await self.by_uid(entry.uid))
-            except (UnknownFlow, ConfigurationError):  # deleted meanwhile, or logged as unreadable
-                continue
-        more = first + limit < len(index)
-        return FlowPage(tuple(flows), wanted[-1].slug if more and wanted else None)
+        """Flows on sale by slug, beginning behind ``after``; unreadable ones are left out."""
+        return (await self.find_page(after=after, limit=limit)).kept.value
+
+    async def find_page(self, *, after: str | None, limit: int) -> Found[FlowPage]:
+        """As ``page``, with what was made of the page, and how old it is."""
+        return await self._listing.page(after=after, limit=limit)
 
     async def store(self, definitions: Sequence[FlowDefinition]) -> ImportReport:
         """Import: all or nothing, and nothing where nothing changed.
@@ -88,26 +95,57 @@ class Catalog:
         keys = [f"uid:{uid}" for uid in saved.uids]
         keys += [f"alias:{name}" for name in saved.aliases]
         if keys:
-            await self._cache.invalidate([*keys, _INDEX])
+            await self._cache.invalidate([*keys, INDEX])
         return saved.report
 
-    async def _uid_of(self, text: str) -> UUID | None:
-        name = alias(text)
+    async def _read_alias(self, name: str) -> Cached | None:
+        """Which uid it stands for; None: nothing was asked, as no flow has this name."""
+        known = name in self._known
+        if not known and not await self._listing.may_have(name):
+            return None
 
         async def load() -> bytes | None:
             uid = await self._repository.uid_of(name)
             return str(uid).encode() if uid else None
 
-        value = (await self._cache.get(f"alias:{name}", load)).value
-        return UUID(value.decode()) if value is not None else None
+        read = await self._cache.get(f"alias:{name}", load)
+        if read.value is None:
+            self._known.discard(name)
+        elif not known:
+            if len(self._known) >= _KNOWN_NAMES:
+                self._known.clear()
+            self._known.add(name)
+        return read
 
-    async def _index(self) -> tuple[IndexEntry, ...]:
-        async def load() -> bytes:
-            entries = await self._repository.index()
-            return json.dumps([[entry.slug, str(entry.uid)] for entry in entries]).encode()
+    async def _read(self, uid: UUID) -> Found[Flow]:
+        async def load() -> bytes | None:
+            stored = await self._repository.find(uid)
+            return _value(stored) if stored else None
 
-        value = (await self._cache.get(_INDEX, load)).value or b"[]"
-        return tuple(IndexEntry(slug, UUID(uid)) for slug, uid in json.loads(value))
+        read = await self._cache.get(f"uid:{uid}", load)
+        value = read.value
+        if value is not None and not _readable(value):
+            value = await load()
+        if value is None:
+            raise UnknownFlow
+        kept = self._parsed.get(value) or self._parsed.put(value, self._parse(value), len(value))
+        return Found(_sound(kept), read.loaded_at_s, read.degraded)
+
+    def _parse(self, value: bytes) -> Flow | None:
+        content = json.loads(value)
+        return self._flow(StoredFlow(UUID(content["uid"]), content["definition"]))
+
+    def _listed(self, row: PieceRow) -> Flow | None:
+        return self._flow(StoredFlow(row.uid, row.document))
+
+    def _flow(self, stored: StoredFlow) -> Flow | None:
+        try:
+            return definition_of(stored.document).flow(stored.uid)
+        except ValidationError as error:
+            # Stored by a version with other rules, or by hand; importing it says what is wrong.
+            log.error("stored_flow_unreadable", uid=str(stored.uid), faults=error.error_count())
+            self._on_unreadable()
+            return None
 
 
 def _readings(reference: str) -> Iterator[tuple[str, str | None]]:
@@ -139,11 +177,7 @@ def _readable(value: bytes) -> bool:
     return value.startswith(b'{"form":%d,' % _FORM)
 
 
-def _flow(value: bytes) -> Flow:
-    content = json.loads(value)
-    try:
-        return definition_of(content["definition"]).flow(UUID(content["uid"]))
-    except ValidationError as error:
-        # Stored by a version with other rules; importing the flow again says what is wrong.
-        log.error("stored_flow_unreadable", uid=content["uid"], faults=error.error_count())
-        raise ConfigurationError("A stored flow does not keep the rules of this version.") from None
+def _sound(kept: Kept[Flow | None]) -> Kept[Flow]:
+    if kept.value is None:
+        raise FlowUnavailable
+    return kept  # type: ignore[return-value]  # narrowed by the line above

@@ -34,8 +34,8 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
-    """Everything about a flow; what it holds is shared, so nobody changes it."""
+class Offer:
+    """A flow as buyers see it; what it holds is shared, so nobody changes it."""
 
     uid: UUID
     slug: str
@@ -44,9 +44,15 @@ class Flow:
     version: str
     tags: tuple[str, ...]
     author: str | None
-    input_schema: InputSchema
     variants: Mapping[str, Variant]
     default_variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow(Offer):
+    """Everything about a flow: also what it takes, and how it is executed."""
+
+    input_schema: InputSchema
     runner: RunnerSpec
     demo_input: dict[str, Any]
     demo_output: str
@@ -57,14 +63,6 @@ class Flow:
             return self.variants[self.default_variant if name is None else name]
         except KeyError:
             raise UnknownFlow(f"The flow {self.slug} has no such variant.") from None
-
-
-@dataclass(frozen=True, slots=True)
-class FlowPage:
-    """Flows in the order of their slugs; ``next`` is the ``after`` of the following page."""
-
-    flows: tuple[Flow, ...]
-    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,21 @@ class StoredFlow:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexEntry:
+class IndexRow:
+    """All flows on sale: first slug and digest of each piece, and the marks of all names."""
+
+    pieces: Sequence[tuple[str, str]]
+    marks: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRow:
+    """A flow in a piece of the list; ``version`` is another one after any change of the row."""
+
     slug: str
     uid: UUID
+    version: str
+    document: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +64,23 @@ class FlowRepository:
         row = await self._database.fetch_one(_QUERIES.find_flow, {"uid": str(uid)})
         return StoredFlow(row["uid"], row["definition"]) if row else None
 
-    async def index(self) -> tuple[IndexEntry, ...]:
-        """All flows on sale, by slug."""
-        rows = await self._database.fetch(_QUERIES.list_flows)
-        return tuple(IndexEntry(row["slug"], row["uid"]) for row in rows)
+    async def index(self, piece_flows: int, mark_bytes: int) -> IndexRow:
+        """How the list is cut into pieces of so many flows, and the marks, sorted, end to end."""
+        row = await self._database.fetch_one(
+            _QUERIES.read_index, {"piece_flows": piece_flows, "mark_bytes": mark_bytes}
+        )
+        if row is None:  # an aggregate always has a row
+            return IndexRow((), b"")
+        return IndexRow([(first, digest) for first, digest in row["pieces"]], bytes(row["marks"]))
+
+    async def piece(self, first: str, following: str | None) -> list[PieceRow]:
+        """The flows on sale from ``first`` to before ``following``, by slug."""
+        rows = await self._database.fetch(
+            _QUERIES.read_piece, {"first": first, "following": following}
+        )
+        return [
+            PieceRow(row["slug"], row["uid"], row["version"], row["definition"]) for row in rows
+        ]
 
     async def save(self, definitions: Sequence[FlowDefinition]) -> Saved:
         """Store what is new or changed, all or nothing; raises ConfigurationError on a clash."""
