@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 
 from aiohttp import hdrs, web
@@ -11,6 +12,8 @@ from pydantic import BaseModel
 #: May be kept, but must be asked about before each use.
 REVALIDATE = "no-cache"
 NEVER_STORED = "no-store"
+#: One element of If-None-Match, perhaps empty, to the end of the field or the comma behind it.
+_LISTED_TAG = re.compile(r'[ \t]*(?:(?:W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*"))?[ \t]*(?:,|\Z)')
 
 
 def answer(
@@ -54,5 +57,21 @@ def etag(raw: bytes) -> str:
 
 def is_known(request: web.Request, tag: str) -> bool:
     """Does If-None-Match name this tag (or any)? Compared weakly, as RFC 9110 has it for GET."""
-    offered = request.if_none_match or ()
-    return any(known.value in ("*", tag.strip('"')) for known in offered)
+    lines = request.headers.getall(hdrs.IF_NONE_MATCH, ())
+    if not lines:
+        return False
+    field = lines[0] if len(lines) == 1 else ", ".join(lines)
+    return field == tag or field.strip(" \t") == "*" or tag in _tags(field)
+
+
+def _tags(field: str) -> set[str]:
+    """The opaque tags of a list, with their quotes; what follows a fault is not read."""
+    found: set[str] = set()
+    position = 0
+    while match := _LISTED_TAG.match(field, position):
+        if match[1]:
+            found.add(match[1])
+        position = match.end()
+        if position == len(field):
+            break
+    return found

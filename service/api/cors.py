@@ -21,6 +21,7 @@ EXPOSED = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 ACCEPTED = "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-API-Key, X-Request-Id"
 #: How long a browser may remember a preflight (their own limits are no higher than 2 h).
 MAX_AGE_S = 3600
+_VARY_LINE = f"{hdrs.VARY}: {hdrs.ORIGIN}\r\n"
 
 
 class Cors:
@@ -48,7 +49,9 @@ class Cors:
         """Say on an answer who may read it; a signal (``on_response_prepare``)."""
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None and type(answer) is Rendered:
-            return  # never stored, so no cache will give it to a page
+            if ANY not in self._origins:  # a cache may give it to a page later
+                answer.tell(_VARY_LINE)
+            return
         if ANY not in self._origins:
             answer.headers.add(hdrs.VARY, hdrs.ORIGIN)
         if origin is None or not self._origins & {ANY, origin}:

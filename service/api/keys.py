@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.admission.rules import Rules
     from service.api.handlers.operations import HealthPage
     from service.api.handlers.shop import Shop
+    from service.api.representation import Representation
     from service.breaker.breaker import Breaker
     from service.flows.catalog import Catalog
     from service.health import Health
@@ -72,7 +73,7 @@ DRAINING: web.AppKey[DrainState] = web.AppKey("draining")
 #: Has this worker all it needs of its own (its pool filled once)? Never about a shared failure.
 READY: web.AppKey[Callable[[], bool]] = web.AppKey("ready")
 #: The OpenAPI document, rendered once.
-OPENAPI: web.AppKey[bytes] = web.AppKey("openapi")
+OPENAPI: web.AppKey[Representation] = web.AppKey("openapi")
 #: ``/health``, rendered once a second.
 HEALTH_PAGE: web.AppKey[HealthPage] = web.AppKey("health_page")
 #: The page for purchasers; None where it is switched off.

@@ -97,6 +97,20 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "Seconds after which to try again.",
     },
     "ETag": {"schema": _TEXT, "description": "Equal as long as the answer is, byte for byte."},
+    "Cache-Control": {
+        "schema": _TEXT,
+        "description": "`no-cache`: keep it, and ask with If-None-Match before each use.",
+    },
+    "Age": {
+        "schema": {"type": "integer", "minimum": 0},
+        "description": "Seconds since this was read from the database.",
+    },
+    "Cache-Status": {
+        "schema": _TEXT,
+        "description": "Only on an answer that is older than it should be, because it could not be"
+        " read anew: `tollgate; hit; detail=refresh-failed` (RFC 9211).",
+    },
+    "Vary": {"schema": _TEXT, "description": "`Accept-Encoding`: gzip for those who take it."},
     "Idempotent-Replayed": {
         "schema": {"const": "true"},
         "description": "Present when an earlier request had started this job.",
@@ -156,7 +170,7 @@ def _operation(row: Route, operation: Operation) -> dict[str, Any]:
 
 
 def _successes(row: Route, operation: Operation) -> dict[str, Any]:
-    cache = ("ETag",) if operation.conditional else ()
+    cache = ("ETag", "Cache-Control") if operation.conditional else ()
     headers = ("X-Request-Id", *_limit_headers(row), *cache, *operation.headers)
     ok: dict[str, Any] = {
         "description": "OK",
@@ -172,7 +186,7 @@ def _successes(row: Route, operation: Operation) -> dict[str, Any]:
     if operation.conditional:
         answers["304"] = {
             "description": "The client has the present answer.",
-            "headers": _headers(("X-Request-Id", "ETag")),
+            "headers": _headers(("X-Request-Id", *cache, *operation.headers)),
         }
     if operation.probe:
         answers["503"] = {**ok, "description": "Not now."}

@@ -11,13 +11,17 @@ from service import errors
 from service.api import keys, openapi, schemas
 from service.api.contract import READS, Operation, Route
 from service.api.handlers import docs, flows, jobs, operations, shop
+from service.api.representation import Representation
 
 if TYPE_CHECKING:
     from service.api.cors import Cors
     from service.api.middlewares.way import Way
 
 _HEALTH, _FLOWS, _MIP, _DOCS = "Health", "Flows", "MIP-003", "Documentation"
-_NAMED = (errors.InvalidInput, errors.UnknownFlow, *READS)
+_OF_FLOW = (errors.UnknownFlow, errors.FlowUnavailable, *READS)
+_NAMED = (errors.InvalidInput, *_OF_FLOW)
+#: What answers from the flow cache may carry.
+_CACHED = ("Age", "Cache-Status", "Vary")
 _OF_JOB = (*_NAMED, errors.UnknownJob)
 _OF_SALE = (
     *_NAMED,
@@ -69,6 +73,7 @@ def _market(base: str, name: str, flow: str) -> tuple[Route, ...]:
         parameters=(flow,),
         answers=(schemas.InputFields, schemas.InputGroups),
         conditional=True,
+        headers=_CACHED,
         failures=_NAMED,
     )
     demo = Operation(
@@ -77,6 +82,7 @@ def _market(base: str, name: str, flow: str) -> tuple[Route, ...]:
         parameters=(flow,),
         answers=(schemas.Demo,),
         conditional=True,
+        headers=_CACHED,
         failures=_NAMED,
     )
     rows = (
@@ -149,6 +155,7 @@ TABLE: tuple[Route, ...] = (
             parameters=("limit", "cursor"),
             answers=(schemas.FlowList,),
             conditional=True,
+            headers=_CACHED,
             failures=(errors.InvalidInput, *READS),
         ),
     ),
@@ -164,7 +171,8 @@ TABLE: tuple[Route, ...] = (
             parameters=("flow",),
             answers=(schemas.FlowView,),
             conditional=True,
-            failures=(errors.UnknownFlow, *READS),
+            headers=_CACHED,
+            failures=_OF_FLOW,
         ),
     ),
     *_market("/{flow}", "", "flow"),
@@ -193,7 +201,7 @@ def setup(app: web.Application, *, way: Way | None = None, cors: Cors | None = N
     ``way`` is put round each handler; with ``cors`` each address answers preflights too.
     """
     _add(app, TABLE, way, cors)
-    app[keys.OPENAPI] = openapi.render(TABLE)
+    app[keys.OPENAPI] = Representation(openapi.render(TABLE))
 
 
 def setup_internal(app: web.Application) -> None:

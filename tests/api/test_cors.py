@@ -39,7 +39,7 @@ async def test_a_named_origin_may_read_answers_refusals_and_failures(
         assert answer.status == status
         assert answer.headers["Access-Control-Allow-Origin"] == SHOP
         assert set(answer.headers["Access-Control-Expose-Headers"].split(", ")) == EXPOSED
-        assert answer.headers["Vary"] == "Origin"
+        assert "Origin" in answer.headers.getall("Vary")
 
 
 async def test_others_may_not(open_shop: Any) -> None:
@@ -48,14 +48,14 @@ async def test_others_may_not(open_shop: Any) -> None:
         answer = await gate.get("/flows", headers=headers)
         assert answer.status == 200
         assert not any(field in answer.headers for field in CORS_FIELDS)
-        assert answer.headers["Vary"] == "Origin"
+        assert "Origin" in answer.headers.getall("Vary")
 
 
 async def test_any_origin_may_if_all_are_named(open_shop: Any) -> None:
     gate = await open_shop("*")
     answer = await gate.get("/flows", headers={"Origin": SHOP})
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert "Vary" not in answer.headers
+    assert "Origin" not in answer.headers.getall("Vary", [])
 
 
 async def test_preflights_are_answered_and_counted_against_no_one(open_shop: Any) -> None:

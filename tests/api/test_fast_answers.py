@@ -17,7 +17,7 @@ PATHS = ("/health", "/health", "/health", "/nowhere", "/flows", "/flows/text-sum
 LIMITS = {"health": {"rate": "1/hour", "burst": 2}, "flows": {"rate": "1/hour", "burst": 1}}
 #: Seconds may pass between one run and the next.
 TIMES = re.compile(
-    rb"(?<=Date: )[^\r]*|(?<=;t=)\d+|(?<=Retry-After: )\d+|(?<=retry in )\d+"
+    rb"(?<=Date: )[^\r]*|(?<=Age: )\d+|(?<=;t=)\d+|(?<=Retry-After: )\d+|(?<=retry in )\d+"
     rb"|(?<=\"retry-after-ms\": )\d+"
 )
 

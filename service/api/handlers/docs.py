@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
-from service.api import answers, keys
+from service.api import answers, keys, representation
 
 STATIC = Path(__file__).parent.parent / "static" / "swagger-ui"
 #: Served by name, so that no path can lead elsewhere.
@@ -40,7 +40,7 @@ PAGE = b"""<!DOCTYPE html>
 
 
 async def openapi(request: web.Request) -> web.StreamResponse:
-    return answers.conditional(request, request.app[keys.OPENAPI])
+    return representation.answer(request, request.app[keys.OPENAPI])
 
 
 async def page(_request: web.Request) -> web.StreamResponse:

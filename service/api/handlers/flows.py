@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from service.api import answers, keys, parameters, schemas
+from service.api import answers, keys, parameters, representation, schemas
+from service.api.representation import Representation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.breaker.breaker import Breaker
-    from service.flows.models import Flow, Variant
+    from service.flows.kept import Found
+    from service.flows.listing import FlowPage
+    from service.flows.models import Flow, Offer, Variant
 
 PAYMENT_AWAY = (
     "Payments cannot be taken at the moment; runs that were paid for go on. Try again in {s} s."
@@ -20,26 +25,20 @@ PAYMENT_AWAY = (
 
 async def resolve(request: web.Request, in_body: str | None = None) -> tuple[Flow, Variant]:
     """The flow and variant a request is for; raises UnknownFlow or InvalidInput."""
-    reference = parameters.flow_reference(request, in_body)
-    flow, variant = await request.app[keys.CATALOG].get(reference)
-    request[keys.RECORD].flow = flow.slug
-    return flow, variant
+    found, variant = await _find(request, in_body)
+    return found.kept.value, variant
 
 
 async def list_flows(request: web.Request) -> web.StreamResponse:
     after = parameters.page_start(request.query)
     limit = parameters.page_limit(request.query)
-    page = await request.app[keys.CATALOG].page(after=after, limit=limit)
-    body = schemas.FlowList(
-        flows=[flow_view(flow) for flow in page.flows],
-        next=parameters.cursor(page.next) if page.next else None,
-    )
-    return answers.conditional(request, body)
+    found = await request.app[keys.CATALOG].find_page(after=after, limit=limit)
+    kept = found.kept.once(_page)
+    return representation.answer(request, kept, age_s=found.age_s, degraded=found.degraded)
 
 
 async def get_flow(request: web.Request) -> web.StreamResponse:
-    flow, _ = await resolve(request)
-    return answers.conditional(request, flow_view(flow))
+    return await _told(request, _view)
 
 
 async def availability(request: web.Request) -> web.StreamResponse:
@@ -49,16 +48,45 @@ async def availability(request: web.Request) -> web.StreamResponse:
 
 
 async def input_schema(request: web.Request) -> web.StreamResponse:
-    flow, _ = await resolve(request)
-    # Written as it is: purchasers hash what they read.
-    raw = json.dumps(flow.input_schema.document(), ensure_ascii=False).encode()
-    return answers.conditional(request, raw)
+    return await _told(request, _input_schema)
 
 
 async def demo(request: web.Request) -> web.StreamResponse:
-    flow, _ = await resolve(request)
+    return await _told(request, _demo)
+
+
+async def _find(request: web.Request, in_body: str | None = None) -> tuple[Found[Flow], Variant]:
+    reference = parameters.flow_reference(request, in_body)
+    found, variant = await request.app[keys.CATALOG].find(reference)
+    request[keys.RECORD].flow = found.kept.value.slug
+    return found, variant
+
+
+async def _told(request: web.Request, make: Callable[[Flow], Representation]) -> web.StreamResponse:
+    """What ``make`` tells of the flow; made once for each content of it."""
+    found, _ = await _find(request)
+    kept = found.kept.once(make)
+    return representation.answer(request, kept, age_s=found.age_s, degraded=found.degraded)
+
+
+def _view(flow: Flow) -> Representation:
+    return Representation(flow_view(flow))
+
+
+def _input_schema(flow: Flow) -> Representation:
+    # Written as it is: purchasers hash what they read.
+    return Representation(json.dumps(flow.input_schema.document(), ensure_ascii=False).encode())
+
+
+def _demo(flow: Flow) -> Representation:
     output = schemas.DemoOutput(result=flow.demo_output)
-    return answers.conditional(request, schemas.Demo(input=flow.demo_input, output=output))
+    return Representation(schemas.Demo(input=flow.demo_input, output=output))
+
+
+def _page(page: FlowPage) -> Representation:
+    flows = [flow_view(flow) for flow in page.flows]
+    following = parameters.cursor(page.next) if page.next else None
+    return Representation(schemas.FlowList(flows=flows, next=following))
 
 
 async def _availability(variant: Variant, breaker: Breaker) -> schemas.Availability:
@@ -71,7 +99,7 @@ async def _availability(variant: Variant, breaker: Breaker) -> schemas.Availabil
     return schemas.Availability(status="unavailable", message=PAYMENT_AWAY.format(s=wait_s))
 
 
-def flow_view(flow: Flow) -> schemas.FlowView:
+def flow_view(flow: Offer) -> schemas.FlowView:
     """The flow as it is shown; how it is executed stays inside."""
     base = f"/{flow.slug}"
     return schemas.FlowView(
