@@ -12,19 +12,17 @@ A pooler that lends its connections by transaction (PgBouncer) cannot pass notif
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import backoff
 import psycopg2
 import structlog
 from psycopg2.extensions import POLL_OK, POLL_READ, quote_ident
 
 from service.database.connection import Connection, connect
 from service.database.dsn import Dsn
-from service.tasks import end
+from service.tasks import end, persist
 
 if TYPE_CHECKING:
     from service.settings import DatabaseSettings
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 QUIET_S = 3.0
 #: ... and has this long to answer; LISTEN has as long.
 ANSWER_S = 2.0
-_FIRST_PAUSE_S = 0.1
 #: A server that is away is looked for at least this often.
 LONGEST_PAUSE_S = 2.0
 
@@ -77,7 +74,10 @@ class Listener:
 
     async def start(self) -> None:
         """Connect in the background, and go on until ``stop``."""
-        self._listening = asyncio.create_task(self._listen(), name="database-listener")
+        self._listening = asyncio.create_task(
+            persist(self._session, failed=self._failed, longest_pause_s=LONGEST_PAUSE_S),
+            name="database-listener",
+        )
 
     async def stop(self) -> None:
         """Close the connection. May be called twice, and without a start."""
@@ -85,23 +85,12 @@ class Listener:
         if task:
             await end(task)
 
-    async def _listen(self) -> None:
-        pauses = _pauses()
-        while True:
-            began_s = time.monotonic()
-            try:
-                await self._session()
-            except (psycopg2.Error, OSError, TimeoutError) as error:
-                if not self._loss_told:
-                    self._loss_told = True
-                    log.warning("database_listener_lost", server=str(self._dsn),
-                                error=_one_line(error))  # fmt: skip
-            except Exception:
-                # Whatever it was: a worker that listens no more would keep old values.
-                log.exception("database_listener_failed", server=str(self._dsn))
-            if time.monotonic() - began_s > LONGEST_PAUSE_S:
-                pauses = _pauses()
-            await asyncio.sleep(backoff.full_jitter(next(pauses)))
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, psycopg2.Error | OSError | TimeoutError):
+            log.error("database_listener_failed", server=str(self._dsn), exc_info=error)
+        elif not self._loss_told:
+            self._loss_told = True
+            log.warning("database_listener_lost", server=str(self._dsn), error=_one_line(error))
 
     async def _session(self) -> None:
         """One connection, from its making to its loss, which raises."""
@@ -160,14 +149,6 @@ def _tell(hearer: Callable[..., None], *what: str) -> None:
     except Exception:
         # The others still want to hear, and so does this one the next time.
         log.exception("database_listener_hearer_failed")
-
-
-def _pauses() -> Generator[float, None, None]:
-    pauses: Generator[float, None, None] = backoff.expo(
-        factor=_FIRST_PAUSE_S, max_value=LONGEST_PAUSE_S
-    )
-    next(pauses)  # the library's generators give nothing the first time
-    return pauses
 
 
 def _one_line(error: BaseException) -> str:

@@ -7,12 +7,14 @@ StoreUnavailable, within the time-outs of the settings and the deadline of the c
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import TYPE_CHECKING, TypeVar
 
 import redis.asyncio
 import structlog
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from service.deadline import at_most
@@ -21,6 +23,7 @@ from service.store.guard import Guard
 from service.store.line import Line
 from service.store.scripts import Script
 from service.store.servers import servers
+from service.store.subscription import Subscription
 
 if TYPE_CHECKING:
     from service.settings import RedisSettings
@@ -75,6 +78,12 @@ class Store:
         )
         self._lines.append(line)
         return line
+
+    def subscription(
+        self, channel: str, told: Callable[[str], None], *, gap: Callable[[], None]
+    ) -> Subscription:
+        """What is published on a channel, over a connection of its own; the caller's to stop."""
+        return Subscription(self._connection_to_any, channel, told, gap=gap, answer_s=self._limit_s)
 
     @property
     def client(self) -> redis.asyncio.Redis:
@@ -148,6 +157,15 @@ class Store:
             raise StoreUnavailable from error
         except (RedisError, OSError) as error:
             raise StoreUnavailable from error
+
+    async def _connection_to_any(self) -> AbstractConnection:
+        """Not yet connected; to another node than the last time, if there are several."""
+        if not self._servers.nodes():
+            await self.look_again()
+        nodes = self._servers.nodes()
+        if not nodes:
+            raise StoreUnavailable
+        return self._servers.connection(random.choice(nodes))  # noqa: S311 - no secret
 
     def _note_line(self, failure: BaseException | None) -> None:
         if failure is None:
