@@ -5,7 +5,8 @@ from __future__ import annotations
 #: POSIX shell, curl, grep and cut alone. ``wait`` holds a status request until the status is
 #: another than ``status_id``.
 _TEXT = r"""
-Tollgate is at @SHOP@ (API: @SHOP@/docs). A first sale, to paste into another terminal:
+Open @SHOP@ in a browser and buy a run there (API: @SHOP@/docs).
+Or a first sale by hand, to paste into another terminal:
 
   SHOP=@SHOP@
   field() { grep -o '"'$1'": *"[^"]*"' | head -n 1 | cut -d '"' -f 4; }

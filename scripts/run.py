@@ -96,6 +96,7 @@ def _run(settings: Settings, data: Path) -> None:
         watched: dict[str, Kept] = {}
         if settings.payment.url is None:
             environment |= _payment(settings, data)
+            environment |= {"TOLLGATE_SHOP__SANDBOX_URL": environment["TOLLGATE_PAYMENT__URL"]}
             _say("Starting the sandbox payment service ...")
             watched["the sandbox"] = stack.enter_context(_sandbox(settings, environment, data))
         _say("Starting the service ...")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from scripts.sandbox import buyer, control, seller
+from scripts.sandbox import buyer, control, seller, wallet
 from scripts.sandbox.keys import FAULTS, SANDBOX, Options, Sandbox
 from scripts.sandbox.replies import failure
 from scripts.sandbox.requests import Refusal
@@ -68,6 +68,7 @@ def create_app(options: Options) -> web.Application:
     app.router.add_post("/control/clock", control.advance_clock)
     app.router.add_post("/control/pace", control.set_pace)
     app.router.add_post("/control/agents", control.put_agent)
+    wallet.setup(app)
     app.on_shutdown.append(_let_go)
     app.cleanup_ctx.append(_books_open)
     return app

@@ -29,6 +29,8 @@ class Ledger:
     def __init__(self, pace: Pace, journal: Journal | None = None) -> None:
         self.pace = pace
         self._journal = journal
+        #: Identifiers of purchasers who pay by themselves; for these, no payment pays itself.
+        self.by_hand: set[str] = set()
         self._ahead_ms = 0
         self._records: dict[str, Record] = {}
         self._by_identifier: dict[str, Record] = {}
@@ -60,7 +62,7 @@ class Ledger:
             terms=terms,
             history=[Chain(at_ms=now_ms, action_at_ms=now_ms, chain_at_ms=now_ms)],
         )
-        life.begin(record, self.pace)
+        life.begin(record, self.pace, by_hand=terms.identifier_from_purchaser in self.by_hand)
         self._add(record)
         self._write(record)
         return record

@@ -30,9 +30,9 @@ class Pace:
     confirm_after_ms: int = 1000
 
 
-def begin(record: Record, pace: Pace) -> None:
+def begin(record: Record, pace: Pace, *, by_hand: bool = False) -> None:
     record.due["expire"] = record.terms.pay_by_ms + MARGIN_MS
-    if pace.pay_after_ms is not None:
+    if pace.pay_after_ms is not None and not by_hand:
         record.due["lock"] = record.created_ms + pace.pay_after_ms
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
 import pytest
 
+from scripts.sandbox.identifiers import SELLER_VKEY
 from scripts.sandbox.records import Record
-from tests.support.sandbox import RESULT_HASH, Http, RunningSandbox, new_payment, running_sandbox
+from tests.support.sandbox import (
+    PURCHASER,
+    RESULT_HASH,
+    Http,
+    RunningSandbox,
+    new_payment,
+    running_sandbox,
+)
 
 MINUTE_S = 60
 HOUR_S = 3600
@@ -232,3 +241,48 @@ async def test_default_pace_is_configured_at_start() -> None:
     async with running_sandbox(pay_after_s=5.0, confirm_after_s=2.0) as running:
         pace = running.sandbox.ledger.pace
         assert (pace.pay_after_ms, pace.confirm_after_ms) == (5000, 2000)
+
+
+async def test_who_pays_by_hand_is_not_paid_for(http: Http, sandbox: RunningSandbox) -> None:
+    await http.post("/control/pace", {"pay_after_s": 1, "confirm_after_s": 1})
+    await http.post("/control/wallet/hold", {"identifierFromPurchaser": PURCHASER})
+    await http.post("/payment", new_payment())
+    [record] = sandbox.records
+    await advance(http, 60)
+    assert record.now.state is None
+    terms = record.terms
+    bill = about(record) | {
+        "inputHash": terms.input_hash,
+        "sellerVkey": SELLER_VKEY,
+        "agentIdentifier": terms.agent_identifier,
+        "identifierFromPurchaser": terms.identifier_from_purchaser,
+        "payByTime": str(terms.pay_by_ms),
+        "submitResultTime": str(terms.submit_result_ms),
+        "unlockTime": str(terms.unlock_ms),
+        "externalDisputeUnlockTime": str(terms.dispute_ms),
+    }
+    status, _ = await http.post("/control/wallet/pay", bill | {"payByTime": "1"})
+    assert status == 400
+    status, _ = await http.post("/control/wallet/pay", bill)
+    assert status == 200
+    await advance(http, 2)
+    _, seen = await http.post("/control/wallet/look", about(record))
+    assert seen == {
+        "onChainState": "FundsLocked",
+        "inputHash": terms.input_hash,
+        "resultHash": None,
+    }
+
+
+async def test_pages_of_any_origin_may_use_the_wallet_and_nothing_else(
+    sandbox: RunningSandbox,
+) -> None:
+    async with aiohttp.ClientSession(sandbox.url) as session:
+        for name in ("hold", "pay", "look"):
+            async with session.options(f"/control/wallet/{name}") as preflight:
+                assert preflight.headers["Access-Control-Allow-Headers"] == "Content-Type"
+            async with session.post(f"/control/wallet/{name}", json={}) as refused:
+                assert refused.status == 400
+                assert refused.headers["Access-Control-Allow-Origin"] == "*"
+        async with session.get("/control/books") as books:
+            assert "Access-Control-Allow-Origin" not in books.headers

@@ -7,7 +7,7 @@ from scripts.running import ROOT
 
 
 def test_readme_shows_the_sale_that_make_run_prints() -> None:
-    printed = first_sale("http://127.0.0.1:8000").strip().splitlines()[2:]
+    printed = first_sale("http://127.0.0.1:8000").strip().splitlines()[3:]
     sale = "\n".join(line.removeprefix("  ") for line in printed)
     assert "start_job" in sale
     assert sale in (ROOT / "README.md").read_text(encoding="utf-8")
