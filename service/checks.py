@@ -39,15 +39,13 @@ def health_of(
 
     async def postgres() -> ComponentState:
         began_s = time.monotonic()
-        await database.fetch_one("SELECT 1 AS one", timeout_s=0.8)  # below Health's own
+        await database.ping(timeout_s=0.8)  # below Health's own
         latency_ms = (time.monotonic() - began_s) * 1000
         pool = database.status()
-        metrics.pool(size=pool.size, used=pool.used, waiting=pool.waiting)
-        return ComponentState(
-            "ok",
-            latency_ms,
-            {"pool_size": pool.size, "pool_used": pool.used, "pool_waiting": pool.waiting},
-        )
+        detail = {"pool_size": pool.size, "pool_used": pool.used, "pool_waiting": pool.waiting}
+        if database.read_only:
+            return ComponentState("degraded", latency_ms, detail, mode="postgres_read_only")
+        return ComponentState("ok", latency_ms, detail)
 
     async def flow_cache() -> ComponentState:
         # Never degraded by itself: whatever it lacks, one of the other components says so.

@@ -93,6 +93,7 @@ async def connect(
             settings.database,
             url=required("database.url", settings.database.url),
             application_name=f"tollgate-{settings.server.role}",
+            observer=metrics.database,
         )
         await database.open(wait_s=DATABASE_WAIT_S)
         stack.push_async_callback(database.close)

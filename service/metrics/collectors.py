@@ -13,6 +13,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.metrics.admission import AdmissionCounts
+from service.metrics.pool import DatabaseCounts
 from service.metrics.cache import CacheCounts
 from service.metrics.status import StatusCounts
 
@@ -29,21 +30,15 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.admission = AdmissionCounts(registry)
+        self.database = DatabaseCounts(registry)
         self.cache = CacheCounts(registry)
         self.status = StatusCounts(registry)
         self._breaker_and_payments()
         self._jobs()
-        self._database()
 
     def breaker(self, name: str, state: Literal["closed", "half-open", "open"]) -> None:
         """Show the breaker's state as this worker last saw it."""
         self.breaker_state.labels(name).set(BREAKER_STATES[state])
-
-    def pool(self, *, size: int, used: int, waiting: int) -> None:
-        """Show this worker's database pool; workers are summed."""
-        self.pool_size.set(size)
-        self.pool_used.set(used)
-        self.pool_waiting.set(waiting)
 
     def job_moved(self, before: str, after: str) -> None:
         """Count a job's change of state; ``before`` is ``none`` for a new job."""
@@ -135,23 +130,6 @@ class Metrics:
         )
         self.settlements_lost = self._gauge(
             "settlements_lost", "Results whose funds went elsewhere before they settled.", "livemax"
-        )
-
-    def _database(self) -> None:
-        self.pool_size = self._gauge(
-            "database_pool_connections",
-            "Open PostgreSQL connections, all workers of the replica together.",
-            "livesum",
-        )
-        self.pool_used = self._gauge(
-            "database_pool_used_connections",
-            "PostgreSQL connections in use, all workers of the replica together.",
-            "livesum",
-        )
-        self.pool_waiting = self._gauge(
-            "database_pool_waiting_requests",
-            "Callers that wait for a PostgreSQL connection, all workers together.",
-            "livesum",
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

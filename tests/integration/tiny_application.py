@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from service.database import PoolStatus
 from service.errors import CannotListen, ConfigurationError
 from service.server import Applications, launch, master, serve
 from service.settings import Settings, load
@@ -46,7 +47,7 @@ async def applications(settings: Settings) -> Applications:
         return web.Response(status=503 if draining.is_set() else 200)
 
     async def lifespan(_app: web.Application) -> AsyncIterator[None]:
-        metrics.pool(size=10, used=1, waiting=0)
+        metrics.database.show(PoolStatus(10, 10, 0, 0, 10, 20, {}, {}))
         metrics.payment_calls.labels("create", "ok").inc()
         yield
         (NOTES / f"closed-{os.getpid()}").touch()

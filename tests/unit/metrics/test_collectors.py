@@ -11,6 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.database import PoolStatus
 from service.metrics import Metrics, http_middleware, page_handler
 from service.server.master import forget_worker
 
@@ -34,14 +35,14 @@ async def test_page_is_prometheus_text_and_shows_what_was_counted() -> None:
     metrics = Metrics(registry)
     metrics.payment_calls.labels("create", "ok").inc(3)
     metrics.breaker("payment", "half-open")
-    metrics.pool(size=10, used=4, waiting=1)
+    metrics.database.show(PoolStatus(10, 6, 4, 1, 10, 20, {"requests": 4}, {"requests": 1}))
     metrics.job_transitions.labels("none", "creating").inc()
     response = await page(registry)
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     shown = await text(registry)
     assert 'tollgate_payment_calls_total{operation="create",outcome="ok"} 3.0' in shown
     assert 'tollgate_breaker_state{breaker="payment"} 1.0' in shown
-    assert "tollgate_database_pool_used_connections 4.0" in shown
+    assert 'tollgate_database_pool_used_connections{lane="requests"} 4.0' in shown
     assert 'tollgate_job_transitions_total{from="none",to="creating"} 1.0' in shown
 
 
@@ -92,6 +93,7 @@ async def test_http_is_counted_by_route_and_not_by_address() -> None:
 WORKER = """
 import os, sys
 from prometheus_client import CollectorRegistry
+from service.database import PoolStatus
 from service.metrics import HttpCounts, Metrics
 from service.metrics.plain import HandOver
 registry = CollectorRegistry()
@@ -103,7 +105,8 @@ metrics = Metrics(registry)
 metrics.admission.local_denial()
 HandOver.of(registry).now()
 metrics.payment_calls.labels("create", "ok").inc(20)
-metrics.pool(size=10, used=int(sys.argv[1]), waiting=0)
+used = int(sys.argv[1])
+metrics.database.show(PoolStatus(10, 10 - used, used, 0, 10, 20, {"reads": used}, {}))
 metrics.settlement_backlog.set(int(sys.argv[1]))
 metrics.runner_run_seconds.labels("http").observe(2)
 print(os.getpid())
@@ -132,7 +135,7 @@ def test_page_sums_all_workers_and_forgets_the_gauges_of_the_dead(tmp_path: Path
     first, second = (int(run(WORKER, tmp_path, used)) for used in ("4", "7"))
     shown = run(SCRAPER, tmp_path)
     assert 'tollgate_payment_calls_total{operation="create",outcome="ok"} 40.0' in shown
-    assert "tollgate_database_pool_used_connections 11.0" in shown
+    assert 'tollgate_database_pool_used_connections{lane="reads"} 11.0' in shown
     assert "tollgate_settlement_backlog 7.0" in shown
     assert 'tollgate_runner_run_seconds_count{kind="http"} 2.0' in shown
     assert "tollgate_admission_local_denials_total 2.0" in shown
@@ -149,7 +152,7 @@ def test_page_sums_all_workers_and_forgets_the_gauges_of_the_dead(tmp_path: Path
     forget_worker(tmp_path, second)
     shown = run(SCRAPER, tmp_path)
     assert 'tollgate_payment_calls_total{operation="create",outcome="ok"} 40.0' in shown
-    assert "tollgate_database_pool_used_connections 4.0" in shown
+    assert 'tollgate_database_pool_used_connections{lane="reads"} 4.0' in shown
     assert "tollgate_settlement_backlog 4.0" in shown
     left = {path.name for path in tmp_path.glob("gauge_*")}
     assert left
