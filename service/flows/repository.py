@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from service.database import Database, Transaction, load_queries
+from service.database import Database, StatementClass, Transaction, load_queries
 from service.errors import ConfigurationError
 from service.flows.definition import FlowDefinition
 from service.flows.importing import collisions
@@ -87,7 +87,7 @@ class FlowRepository:
         given = {definition.slug: definition for definition in definitions}
         if faults := list(collisions(list(definitions))):
             raise ConfigurationError("\n".join(faults))
-        async with self._database.transaction() as transaction:
+        async with self._database.transaction(StatementClass.LONG) as transaction:
             await transaction.fetch(_QUERIES.lock_imports, {"lock": _IMPORT_LOCK})
             rows = await transaction.fetch(_QUERIES.flows_by_slug, {"slugs": list(given)})
             stored = {row["slug"]: row for row in rows}

@@ -13,8 +13,8 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.metrics.admission import AdmissionCounts
-from service.metrics.pool import DatabaseCounts
 from service.metrics.cache import CacheCounts
+from service.metrics.pool import DatabaseCounts
 from service.metrics.status import StatusCounts
 
 #: A payment call has a budget of 24 s: fine where calls should be, coarse towards the limit.
