@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from aiohttp import hdrs, web
 
 import service
-from service.api import answers, keys
+from service.api import answers, codings, keys
 
 if TYPE_CHECKING:
     from service.settings import ShopSettings
@@ -30,11 +31,19 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One of the page's files as it is sent."""
+    """One of the page's files in one coding, as it is sent."""
 
     body: bytes
-    content_type: str
     etag: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The same in both codings."""
+
+    plain: File
+    gzipped: File
 
 
 class Shop:
@@ -48,9 +57,10 @@ class Shop:
         result_hash: Literal["escaped", "raw"],
     ) -> None:
         found = sorted(path for path in STATIC.iterdir() if path.suffix in TYPES)
-        self.assets = {path.name: _file(path.read_bytes(), TYPES[path.suffix]) for path in found}
+        self.assets = {path.name: _files(path.read_bytes(), TYPES[path.suffix]) for path in found}
         #: Of all assets together, since modules name each other.
-        self.version = answers.etag("".join(f.etag for f in self.assets.values()).encode())[1:17]
+        tags = "".join(files.plain.etag for files in self.assets.values())
+        self.version = answers.etag(tags.encode())[1:17]
         modules = (name for name in self.assets if name.endswith(".js"))
         filled = Template((STATIC / "page.html").read_text(encoding="utf-8")).substitute(
             version=self.version,
@@ -62,7 +72,7 @@ class Shop:
                 f'<link rel="modulepreload" href="shop/{self.version}/{name}">' for name in modules
             ),
         )
-        self.page = _file(filled.encode(), "text/html")
+        self.page = _files(filled.encode(), "text/html")
         connect = "'self'" if settings.sandbox_url is None else f"'self' {settings.sandbox_url}"
         self.policy = POLICY.format(connect=connect)
 
@@ -96,20 +106,32 @@ def _shop(request: web.Request) -> Shop:
 
 
 def _answer(
-    request: web.Request, file: File, cache: str, fields: dict[str, str]
+    request: web.Request, files: Files, cache: str, fields: dict[str, str]
 ) -> web.StreamResponse:
-    headers = {
-        hdrs.ETAG: file.etag,
-        hdrs.CACHE_CONTROL: cache,
-        "X-Content-Type-Options": "nosniff",
-        **fields,
-    }
+    wanted = codings.wanted(", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())) or None)
+    file = files.gzipped if wanted.gzip_first else files.plain
+    headers = {hdrs.CACHE_CONTROL: cache, **file.headers, **fields}
     if answers.is_known(request, file.etag):
         return web.Response(status=304, headers=headers)
-    return web.Response(
-        body=file.body, content_type=file.content_type, charset="utf-8", headers=headers
+    return web.Response(body=file.body, headers=headers)
+
+
+def _files(body: bytes, content_type: str) -> Files:
+    # No time in it: the same bytes, and the same tag, from every worker.
+    compressed = gzip.compress(body, mtime=0)
+    return Files(
+        _file(body, content_type, {}),
+        _file(compressed, content_type, {hdrs.CONTENT_ENCODING: codings.GZIP}),
     )
 
 
-def _file(body: bytes, content_type: str) -> File:
-    return File(body, content_type, answers.etag(body))
+def _file(body: bytes, content_type: str, fields: dict[str, str]) -> File:
+    tag = answers.etag(body)
+    headers = {
+        hdrs.CONTENT_TYPE: f"{content_type}; charset=utf-8",
+        hdrs.ETAG: tag,
+        hdrs.VARY: hdrs.ACCEPT_ENCODING,
+        "X-Content-Type-Options": "nosniff",
+        **fields,
+    }
+    return File(body, tag, headers)
