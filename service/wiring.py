@@ -21,6 +21,7 @@ from service.breaker.breaker import Breaker
 from service.cache.cache import TieredCache
 from service.checks import health_of
 from service.database import Database
+from service.database.listener import Listener
 from service.flows.catalog import Catalog
 from service.health import Health
 from service.jobs.inspection import census
@@ -58,6 +59,7 @@ class Services:
     metrics: Metrics
     store: Store
     database: Database
+    listener: Listener
     breaker: Breaker
     limiter: Limiter
     rules: Rules
@@ -97,6 +99,11 @@ async def connect(
         )
         await database.open(wait_s=DATABASE_WAIT_S)
         stack.push_async_callback(database.close)
+        listener = Listener(
+            settings.database,
+            url=required("database.url", settings.database.listen_url or settings.database.url),
+            application_name=f"tollgate-{settings.server.role}-listener",
+        )
         required("payment.url", settings.payment.url)
         required("payment.api_key", settings.payment.api_key)
         client = PaymentClient(settings.payment)
@@ -158,6 +165,7 @@ async def connect(
             metrics=metrics,
             store=store,
             database=database,
+            listener=listener,
             breaker=breaker,
             limiter=limiter,
             rules=Rules(
@@ -186,6 +194,8 @@ async def _start_background(
     await services.limiter.start()
     await services.rules.start()
     stack.push_async_callback(services.rules.stop)
+    await services.listener.start()
+    stack.push_async_callback(services.listener.stop)
     await services.health.start()
     stack.push_async_callback(services.health.stop)
     key_loop = Loop("payment-key", services.key.tick, interval_s=KEY_INTERVAL_S)

@@ -73,7 +73,9 @@ class Listener:
         return self._connected
 
     async def start(self) -> None:
-        """Connect in the background, and go on until ``stop``."""
+        """Connect in the background, if anybody wants to hear, and go on until ``stop``."""
+        if not self._hearers:
+            return
         self._listening = asyncio.create_task(
             persist(self._session, failed=self._failed, longest_pause_s=LONGEST_PAUSE_S),
             name="database-listener",

@@ -101,6 +101,8 @@ class DatabaseSettings(Section):
     slow_query: Seconds = 0.5
     #: The URL leads to a connection pooler that gives each transaction another connection.
     pooler: bool = False
+    #: For LISTEN, which no such pooler can pass on; None: ``url``.
+    listen_url: SecretStr | None = None
 
 
 class PaymentSettings(Section):
@@ -143,7 +145,7 @@ class CacheSettings(Section):
     #: Loads at once per worker.
     loads: int = Field(default=4, ge=1, le=1000)
     #: How long a value nobody has may wait for another worker's load, and for a place to load.
-    wait_seconds: Seconds = 1.0
+    wait_seconds: float = Field(default=1.0, gt=0, le=30)
 
 
 class JobSettings(Section):
