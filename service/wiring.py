@@ -32,7 +32,7 @@ from service.jobs.reconciler import Reconciler, worker_name
 from service.jobs.repository import JobRepository
 from service.jobs.runs import Runs
 from service.jobs.settlement import Settler
-from service.jobs.statuses import Statuses
+from service.jobs.statuses import CHANNEL, Statuses
 from service.metrics import Metrics
 from service.payments.client import PaymentClient
 from service.payments.gateway import PaymentGateway
@@ -160,6 +160,7 @@ async def connect(
             repository, counts=metrics.status, most_waiting=settings.server.waiting_clients
         )
         stack.push_async_callback(statuses.close)
+        listener.on(CHANNEL, statuses.told, gap=statuses.gap)
         key = KeyWatch(gateway, network=settings.payment.network)
         services = Services(
             metrics=metrics,
