@@ -6,9 +6,6 @@ Each module gets one stack on servers of its own, so that it may kill what it li
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,9 +19,9 @@ import psycopg2.extras
 import pytest
 
 from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
-from scripts.running import ROOT
 from scripts.stack import Stack, stack
 from service.settings import LimitSettings
+from tests.support import commands
 from tests.support.servers import Servers, scratch_directory
 
 LIFTED = {f"TOLLGATE_LIMITS__{name.upper()}__RATE": "100000/second" for name in
@@ -82,14 +79,7 @@ class Site:
 
     def tollgate(self, *arguments: str) -> str:
         """One command of the console script, on this site's servers."""
-        done = subprocess.run(
-            [sys.executable, "-m", "service", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **self.settings},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = commands.tollgate(*arguments, environment=self.settings)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -20,6 +20,7 @@ import psycopg2
 
 from scripts.devservers import EmbeddedPostgres
 from scripts.loopback import free_port
+from tests.support import commands
 
 ROOT = Path(__file__).parents[2]
 FLOWS = "config/flows/demonstration.toml"
@@ -33,15 +34,7 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 def tollgate(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        cwd=ROOT,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    return commands.tollgate(*arguments, environment=environment(**settings))
 
 
 def test_migrate_applies_once(private_postgres: Callable[..., EmbeddedPostgres]) -> None:
@@ -164,10 +157,15 @@ def test_jobs_show_without_database_is_one_line_and_code_1() -> None:
 
 def test_serve_with_the_port_in_use_is_one_line_and_code_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = tollgate(
-            "serve",
-            **without_servers(),
-            SERVER__PORT=str(taken.getsockname()[1]),
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "serve"],
+            cwd=ROOT,
+            env=environment(**without_servers(), SERVER__PORT=port),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
         )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -19,9 +17,8 @@ from service.admission.policies import rulebook_from
 from service.admission.rulebook import charge
 from service.settings import LimitSettings, load
 from service.store.client import Store
+from tests.support.commands import tollgate
 
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 50.0
 SECRET = "a-secret-of-the-fleet"
 #: So slow that nothing returns while a test runs.
 FURTHER = """
@@ -56,15 +53,7 @@ def limits(
         "COLUMNS": "200",
         **variables,
     }
-    return subprocess.run(
-        [sys.executable, "-m", "service", "limits", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    return tollgate("limits", *arguments, environment=environment)
 
 
 def rows(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:

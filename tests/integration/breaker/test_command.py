@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +12,8 @@ from service.breaker.models import Outcome
 from service.errors import CircuitOpen
 from service.settings import BreakerSettings
 from service.store.client import Store
+from tests.support.commands import tollgate
 
-ROOT = Path(__file__).parents[3]
 OK, FAILED, WRONG = 0, 1, 2
 
 
@@ -30,11 +26,7 @@ class Operator:
     def __call__(self, *arguments: str, code: int = OK) -> str:
         """What is said: on stdout, or on stderr where it is to fail."""
         variables = {"TOLLGATE_REDIS__URL": self._redis_url, "TOLLGATE_REDIS__TIMEOUT": "5"}
-        done = subprocess.run(
-            [sys.executable, "-m", "service", "breaker", *arguments],
-            cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False,
-            timeout=50,
-        )  # fmt: skip
+        done = tollgate("breaker", *arguments, environment=variables)
         assert done.returncode == code, done.stderr
         return done.stdout if code == OK else done.stderr
 
