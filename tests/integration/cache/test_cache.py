@@ -104,31 +104,6 @@ async def test_error_without_an_older_value_is_the_callers_and_is_not_kept(
     assert (await get(cache, database)).value == b"one"
 
 
-async def test_unknown_is_remembered_for_its_own_short_time(
-    store: Store, database: Database
-) -> None:
-    database.value = None
-    cache = worker(store, unknown_seconds=0.2, local_seconds=60)
-    for _ in range(3):
-        assert (await get(cache, database)).value is None
-    assert (await get(worker(store, unknown_seconds=0.2), database)).value is None
-    assert database.loads == 1
-    assert 0 < await store.client.pttl(VALUE_KEY) <= 200
-    database.value = b"born"
-    known = await eventually(cache, database, lambda cached: cached.value is not None)
-    assert (known.value, known.stale) == (b"born", False)
-
-
-async def test_an_unknown_past_its_time_is_asked_for_again_not_served(
-    store: Store, database: Database
-) -> None:
-    database.value = None
-    await get(worker(store), database)
-    await elapse(store, 10)  # between its fresh age and the expiry of the key
-    database.value = b"born"
-    assert (await get(worker(store), database)).value == b"born"
-
-
 async def test_what_a_worker_has_already_is_not_sent_again(
     store: Store, database: Database
 ) -> None:
