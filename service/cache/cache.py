@@ -170,7 +170,8 @@ class TieredCache:
         stale = found.state == "stale"
         cached = Cached(found.value, self._clock() - found.age_s, stale, stale and found.failed)
         if self._reads.is_current(key):
-            self._keep(key, cached, _STALE_S if stale else found.left_s, found.stamp)
+            most_s = _STALE_S if stale else found.left_s
+            self._keep(key, cached, found.read_at_s, most_s, found.stamp)
         if stale and found.mine:
             again = replace(want, refresh=True)
             self._refreshes.begin(key, lambda: self._load(again, found.ticket, self._refreshes))
@@ -199,7 +200,7 @@ class TieredCache:
         if not await self._offer(want, cached, ticket, fresh_s):
             self._void += 1
         elif flight.is_current(want.key):
-            self._keep(want.key, cached, fresh_s, ticket.begun_us if ticket else 0)
+            self._keep(want.key, cached, began_s, fresh_s, ticket.begun_us if ticket else 0)
         return cached
 
     async def _offer(
@@ -224,9 +225,10 @@ class TieredCache:
         entry = self._local.get(key)
         return Held(entry.cached.value, entry.stamp) if entry else None
 
-    def _keep(self, key: str, cached: Cached, most_s: float, stamp: int) -> None:
+    def _keep(self, key: str, cached: Cached, asked_s: float, most_s: float, stamp: int) -> None:
+        """A copy may be wrong for so long, counted from the question and not from the answer."""
         good_s = min(self._settings.local_seconds, most_s)
-        self._local.put(key, Entry(cached, self._clock() + good_s, stamp))
+        self._local.put(key, Entry(cached, asked_s + good_s, stamp))
 
     def _older(self, want: _Want) -> Cached | None:
         """This worker's last value, good for another while, if it is not too old to be given."""
@@ -239,7 +241,7 @@ class TieredCache:
         if now_s - entry.cached.loaded_at_s > want.ages.stale_s:
             return None
         older = replace(entry.cached, stale=True, degraded=True)
-        self._keep(want.key, older, REST_S, entry.stamp)
+        self._keep(want.key, older, now_s, REST_S, entry.stamp)
         return older
 
     def __repr__(self) -> str:

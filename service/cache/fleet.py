@@ -44,7 +44,8 @@ class Ticket:
 class Found:
     """``mine``: this worker is to load the value, under ``ticket``; ``failed``: others could not.
 
-    ``left_s``: of its fresh age. ``stamp`` names the load the value is from.
+    ``left_s``: of its fresh age. ``stamp`` names the load the value is from. ``read_at_s``: when
+    Redis was asked, on this worker's clock.
     """
 
     state: Literal["fresh", "stale", "miss"]
@@ -55,6 +56,7 @@ class Found:
     failed: bool
     mine: bool
     ticket: Ticket
+    read_at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class FleetTier:
             look_s = min(look_s * _LOOK_GROWS, _LAST_LOOK_S)
 
     async def _read(self, key: str, token: str, held: Held | None) -> Found:
-        stamp = held.stamp if held else 0
+        stamp, read_at_s = held.stamp if held else 0, self._clock()
         reply = await self._get(
             self._names(key),
             (keys.CACHE_FENCE_LIFE_MS, token, self._lease_ms, _ms(LOAD_LIMIT_S), stamp),
@@ -148,6 +150,7 @@ class FleetTier:
             failed=bool(failed),
             mine=bool(leased),
             ticket=Ticket(version, now, token),
+            read_at_s=read_at_s,
         )
 
     async def store(
