@@ -31,7 +31,10 @@ async def _tell_budget(settings: Settings) -> None:
     async with context.database(settings) as database:
         try:
             await connection_budget(
-                database, workers=settings.server.workers, pool_max=settings.database.pool_max
+                database,
+                workers=settings.server.workers,
+                pool_max=settings.database.pool_max,
+                pooler=settings.database.pooler,
             )
         except DependencyError as error:
             log.warning("connection_budget_unknown", reason=error.message)

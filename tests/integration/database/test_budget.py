@@ -23,7 +23,8 @@ async def test_too_many_connections_are_warned_of_with_the_arithmetic(
         report = await connection_budget(database, workers=workers, pool_max=20)
     [line] = [line for line in lines if line["event"] == "connection_budget"]
     assert line["log_level"] == level
-    assert f"{workers} workers x 20 connections = {workers * 20}" in line["summary"]
+    assert f"{workers} workers x (20 in the pool + 1 to listen) connections" in line["summary"]
+    assert line["needed"] == workers * 21
     [(maximum,)] = ask(database_url, "SELECT current_setting('max_connections')::int")
     assert (report.maximum, report.reserved) == (maximum, 3)
 
