@@ -109,6 +109,21 @@ class Breaker:
             self._shadow.mirror_closed()
         return ruling.answer
 
+    async def refusal_s(self) -> float:
+        """How much longer calls are certainly refused; 0: nobody knows before one asks.
+
+        Takes no permit, so it is for those who would rather not begin what cannot be finished.
+        """
+        if (wait_s := self._mirror.wait_s()) > 0 or not self._mirror.holds:
+            return wait_s
+        asked_at_s, seen = self._clock(), await self.snapshot()
+        if seen.state != "open" or seen.retry_after_ms <= 0:
+            self._mirror.forget()
+            return 0.0
+        wait_s = seen.retry_after_ms / 1000
+        self._mirror.remember(wait_s, asked_at_s=asked_at_s)
+        return wait_s
+
     async def report(
         self, permit: Permit, outcome: Outcome, *, detail: str = "", request: str = ""
     ) -> None:

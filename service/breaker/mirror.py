@@ -34,6 +34,11 @@ class Mirror:
             return 0.0
         return self._until_s - now_s
 
+    @property
+    def holds(self) -> bool:
+        """Is the time of the last refusal not up yet?"""
+        return self._clock() < self._until_s
+
     def remember(self, wait_s: float, *, asked_at_s: float) -> None:
         """Refused for ``wait_s``, counted from the question: the answer's way is not added."""
         self._until_s = asked_at_s + wait_s

@@ -19,6 +19,7 @@ import structlog
 
 from service import deadline
 from service.errors import (
+    CircuitOpen,
     DeadlineExceeded,
     DependencyError,
     FieldError,
@@ -67,6 +68,8 @@ LOOK_S = 1.0
 
 
 class PaymentMaker(Protocol):
+    async def check_open(self) -> None: ...
+
     async def create(self, order: PaymentOrder) -> Payment: ...
 
 
@@ -109,7 +112,7 @@ class Lifecycle:
         return await self._detached.finish(self._begin(new, command), name=f"start-{new.id}")
 
     async def _begin(self, new: NewJob, command: StartCommand) -> Started:
-        holder = await self._repository.create(new)
+        holder = await self._held_while_open(new) or await self._repository.create(new)
         if holder is not None:
             return await self._replay(holder, new.fingerprint)
         log.info(
@@ -128,6 +131,23 @@ class Lifecycle:
                 raise
             # "Nothing was started" would be a lie now.
             raise PaymentOutcomeUnknown(NOT_READ_BACK) from error
+
+    async def _held_while_open(self, new: NewJob) -> KeyRecord | None:
+        """What the key stands for, where it is known that no payment can be made now.
+
+        A repeated request gets its job; for a new one CircuitOpen is raised before anything is
+        written that would have to be given up at once.
+        """
+        if new.command.variant.free:
+            return None
+        try:
+            await self._gateway.check_open()
+        except CircuitOpen:
+            holder = await self._repository.key_holder(new)
+            if holder is None:
+                raise
+            return holder
+        return None
 
     async def get(self, job_id: UUID, *, flow_uid: UUID | None = None) -> Job:
         """The job, when it is this flow's; raises UnknownJob."""

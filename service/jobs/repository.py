@@ -86,6 +86,13 @@ class JobRepository:
             )
         return None
 
+    async def key_holder(self, new: NewJob) -> KeyRecord | None:
+        """What the job's idempotency key stands for already."""
+        if new.key is None:
+            return None
+        row = await self._db.fetch_one(SQL.find_key, {"scope": new.key_scope, "key": new.key})
+        return None if row is None else KeyRecord(row["fingerprint"], row["job_id"])
+
     @staticmethod
     async def _key_holder(tx: Transaction, new: NewJob) -> KeyRecord:
         row = await tx.fetch_one(SQL.find_key, {"scope": new.key_scope, "key": new.key})

@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from service.errors import (
+    CircuitOpen,
     DeadlineExceeded,
     DependencyError,
     PaymentOutcomeUnknown,
@@ -74,6 +75,12 @@ class PaymentGateway:
     async def close(self) -> None:
         """Waits for what is still being reported to the breaker; the client is closed after it."""
         await self._guard.close()
+
+    async def check_open(self) -> None:
+        """Raises CircuitOpen, as a create would, where that is known already; asks for nothing."""
+        if (wait_s := await self._guard.refusal_s()) > 0:
+            with self._meter.call("create"):
+                raise CircuitOpen(retry_after_s=wait_s)
 
     async def create(self, order: PaymentOrder) -> Payment:
         """Exactly one payment for this job.

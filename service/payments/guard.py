@@ -42,6 +42,8 @@ class CircuitBreaker(Protocol):
 
     async def acquire(self) -> Permit: ...
 
+    async def refusal_s(self) -> float: ...
+
     async def report(
         self, permit: Permit, outcome: Outcome, *, detail: str = "", request: str = ""
     ) -> None: ...
@@ -66,6 +68,10 @@ class Guard:
         Raises DeadlineExceeded where the request has no time left for an attempt.
         """
         return Call.begin(self._settings, self._budget, about)
+
+    async def refusal_s(self) -> float:
+        """How much longer every attempt is certainly refused; 0: not for certain."""
+        return await self._breaker.refusal_s()
 
     async def attempt(self, call: Call, name: str, exchange: Exchange[T]) -> T:
         """One exchange, reported to the breaker.

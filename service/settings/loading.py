@@ -92,6 +92,9 @@ class Settings(BaseSettings):
              "payment.call_timeout", payment.call_timeout),
             ("payment.call_timeout", payment.call_timeout,
              "server.request_timeout", server.request_timeout),
+            # An intent is not given up while its own request may still call.
+            ("payment.call_timeout", payment.call_timeout,
+             "jobs.intent_grace", self.jobs.intent_grace),
             ("payment.attempt_timeout", payment.attempt_timeout,
              "breaker.probe_lease_seconds", self.breaker.probe_lease_seconds),
             ("database.acquire_timeout", database.acquire_timeout,

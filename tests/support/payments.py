@@ -41,6 +41,9 @@ class RecordingBreaker:
         self.granted += 1
         return Permit(generation=1, token=str(self.granted), mode="normal")
 
+    async def refusal_s(self) -> float:
+        return 30.0 if self.open else 0.0
+
     async def report(
         self, permit: Permit, outcome: Outcome, *, detail: str = "", request: str = ""
     ) -> None:

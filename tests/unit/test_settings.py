@@ -172,6 +172,7 @@ def test_rate_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str
     ("name", "value", "words"),
     [
         ("PAYMENT__CALL_TIMEOUT", "30", "must be less than server.request_timeout"),
+        ("JOBS__INTENT_GRACE", "24", "payment.call_timeout (24 s) must be less than jobs.intent"),
         ("PAYMENT__ATTEMPT_TIMEOUT", "9", "must be less than breaker.probe_lease_seconds"),
         ("PAYMENT__CONNECT_TIMEOUT", "7", "must be less than payment.attempt_timeout"),
         ("DATABASE__ACQUIRE_TIMEOUT", "31", "must be less than server.request_timeout"),

@@ -68,6 +68,34 @@ async def test_refusals_while_open_cost_no_call_and_tell_the_true_wait(
     assert await scripts_run(store) == before + 1
 
 
+async def test_who_only_wants_to_know_takes_no_permit_and_is_told_the_wait(
+    fleet: list[Breaker], store: Store, clocks: Clocks
+) -> None:
+    for _ in range(3):
+        await call(fleet[0], Outcome.FAIL)
+    assert await fleet[1].refusal_s() == 0.0  # nobody has told this worker yet
+    first = await refusal(fleet[1])
+    assert await fleet[1].refusal_s() == pytest.approx(first)
+    clocks.local_s += ASK_AGAIN_S
+    # Now and then it looks, without asking for a permit.
+    assert await fleet[1].refusal_s() == pytest.approx(first, abs=5)
+    await fleet[0].reset(by="ann", reason="well again")
+    clocks.local_s += ASK_AGAIN_S
+    assert await fleet[1].refusal_s() == 0.0
+
+
+async def test_the_one_probe_is_left_to_those_who_call(
+    fleet: list[Breaker], store: Store, clocks: Clocks
+) -> None:
+    for _ in range(3):
+        await call(fleet[0], Outcome.FAIL)
+    await refusal(fleet[1])
+    await store.client.hincrby(keys.breaker("payment"), "open_until", -30_000_000)
+    clocks.local_s += ASK_AGAIN_S
+    assert await fleet[1].refusal_s() == 0.0
+    assert (await fleet[0].acquire()).mode == "probe"
+
+
 @pytest.mark.parametrize("end", ["reset", "force closed", "probe"])
 async def test_what_ends_the_refusals_reaches_every_worker_within_a_second(
     fleet: list[Breaker], store: Store, clocks: Clocks, end: str

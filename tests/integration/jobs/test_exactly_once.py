@@ -108,6 +108,28 @@ async def test_open_circuit_is_not_called_and_free_flows_go_on(home: House) -> N
     assert (await home.start("echo+free")).job.state is JobState.RUNNING
 
 
+async def test_known_open_circuit_refuses_before_anything_is_written(
+    make_house: MakeHouse,
+) -> None:
+    home = await make_house(breaker={"failure_threshold": 1})
+    sold = await home.start()
+    home.fault("*", "status", status=503)
+    with pytest.raises(PaymentOutcomeUnknown):
+        await home.start(input_data={"text": "opens the circuit"})
+    with pytest.raises(CircuitOpen):
+        await home.start(input_data={"text": "is told by the fleet"})
+    calls = home.sandbox.calls[CREATE]
+    jobs = await home.services.database.fetch("SELECT id FROM jobs")
+    for _ in range(3):
+        with pytest.raises(CircuitOpen) as refused:
+            await home.start(input_data={"text": "is refused from memory"})
+        assert refused.value.retry_after_s
+    assert len(await home.services.database.fetch("SELECT id FROM jobs")) == len(jobs)
+    assert home.sandbox.calls[CREATE] == calls
+    again = await home.start()
+    assert (again.job.id, again.replayed) == (sold.job.id, True)
+
+
 async def test_payment_made_but_not_answered_is_found_and_attached(home: House) -> None:
     home.fault(CREATE, "reset", when="after", times=1)
     started = await home.start()
