@@ -81,7 +81,7 @@ def _public(server: ServerSettings, registry: CollectorRegistry) -> web.Applicat
         app = web.Application(middlewares=steps, client_max_size=server.body_limit_bytes)
         routes.setup(app, cors=cors)
     if cors is not None:
-        app.on_response_prepare.append(cors.mark)
+        app.on_response_prepare.append(cors)
     return app
 
 

@@ -7,7 +7,7 @@ sends them unasked. Credentials are not allowed: who has an API key sends it as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -45,13 +45,18 @@ class Cors:
 
         return options
 
-    async def mark(self, request: web.Request, answer: web.StreamResponse) -> None:
+    def lines_for(self, headers: Mapping[str, str]) -> str | None:
+        """What is added to the answer of who is no page (``doorman``); None: it is a page."""
+        if hdrs.ORIGIN in headers:
+            return None
+        return "" if ANY in self._origins else _VARY_LINE  # a cache may give it to a page later
+
+    async def __call__(self, request: web.Request, answer: web.StreamResponse) -> None:
         """Say on an answer who may read it; a signal (``on_response_prepare``)."""
-        origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None and type(answer) is Rendered:
-            if ANY not in self._origins:  # a cache may give it to a page later
-                answer.tell(_VARY_LINE)
+        if type(answer) is Rendered and (lines := self.lines_for(request.headers)) is not None:
+            answer.tell(lines)
             return
+        origin = request.headers.get(hdrs.ORIGIN)
         if ANY not in self._origins:
             answer.headers.add(hdrs.VARY, hdrs.ORIGIN)
         if origin is None or not self._origins & {ANY, origin}:

@@ -42,7 +42,7 @@ class Refusals:
     def __init__(self) -> None:
         self._templates: dict[int | tuple[int, ...], _Template] = {}
 
-    def refuse(self, decision: Decision, record: RequestRecord) -> web.Response:
+    def refuse(self, decision: Decision, record: RequestRecord) -> Rendered:
         states = decision.states
         # The template holds the policies, so no other can have got one's id meanwhile.
         if len(states) == 1:

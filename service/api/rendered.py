@@ -87,18 +87,26 @@ class Rendered(web.Response):
         if writer is None or self._is_ordinary:
             await super().write_eof(data)
             return
-        body = self._body
-        head = (
-            f"{self._start_lines}Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}"
-            f"{_SERVER_LINE}{'' if self._keep_alive else _CLOSE_LINE}\r\n"
-        )
         self._eof_sent = True
         self._req = self._payload_writer = None
-        writer._write(head.encode() + body)  # type: ignore[attr-defined]
+        writer._write(self.whole())  # type: ignore[attr-defined]
         writer._eof = True  # type: ignore[attr-defined]
         self._body_length = writer.output_size
         if writer._protocol._paused:  # type: ignore[attr-defined]
             await writer.drain()
+
+    def whole(self, lines: str = "") -> bytes:
+        """Head and body as they are sent, with these ``lines`` too; nothing may have looked at it.
+
+        Kept alive, unless it was prepared for a request that is not.
+        """
+        body = self._body
+        head = (
+            f"{self._start_lines}{lines}Content-Length: {len(body)}\r\n"
+            f"Date: {rfc822_formatted_time()}{_SERVER_LINE}"
+            f"{_CLOSE_LINE if self._keep_alive is False else ''}\r\n"
+        )
+        return head.encode() + body
 
     async def _prepare_ordinary(self, request: BaseRequest) -> AbstractStreamWriter:
         """What is left of ``web.Response.prepare`` after the signals."""

@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import structlog
 from aiohttp import web
@@ -128,7 +128,7 @@ class _Serving:
 
     def __init__(self, server: ServerSettings, applications: Applications) -> None:
         self._applications = applications
-        self._leaving = False
+        self._farewell = _Farewell()
         self._public, self._internal = (
             self._runner(server, app) for app in (applications.public, applications.internal)
         )
@@ -143,7 +143,7 @@ class _Serving:
 
     async def announce(self, *, accepting: bool) -> None:
         """From now on every answer ends its connection; ``accepting`` means new ones may come."""
-        self._leaving = True
+        self._farewell.said = True
         self._applications.release()
         if accepting:
             self._applications.drain()
@@ -166,7 +166,7 @@ class _Serving:
         await self._internal.cleanup()
 
     def _runner(self, server: ServerSettings, app: web.Application) -> web.AppRunner:
-        app.on_response_prepare.append(self._end_connection)
+        app.on_response_prepare.append(self._farewell)
         return web.AppRunner(
             app,
             access_log=None,  # the context middleware writes it
@@ -175,8 +175,19 @@ class _Serving:
             shutdown_timeout=LAST_CALL_S,
         )
 
-    async def _end_connection(self, _request: web.Request, response: web.StreamResponse) -> None:
-        if self._leaving:
+
+class _Farewell:
+    """Once ``said``, every answer ends its connection; a signal (``on_response_prepare``)."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def lines_for(self, _headers: Mapping[str, str]) -> str | None:
+        """None: the connection is to end, which is more than a line (``service.api.doorman``)."""
+        return None if self.said else ""
+
+    async def __call__(self, _request: web.Request, response: web.StreamResponse) -> None:
+        if self.said:
             response.force_close()
             response.headers["Connection"] = "close"
 

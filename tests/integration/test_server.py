@@ -179,10 +179,18 @@ async def test_stopping_loses_no_request_and_leaves_nothing(start: Start, number
 
 async def test_draining_answers_end_their_connections(start: Start) -> None:
     async with start(drain_delay=3.0) as served, aiohttp.ClientSession() as session:
+
+        async def refusal(url: str, *, last: bool = False) -> str:
+            async with session.get(f"{url}/refused") as answer:
+                assert (answer.headers.get("Connection") == "close") == last
+                return await answer.text()
+
         async with session.get(f"{served.public}/about") as answer:
             assert answer.headers.get("Connection") != "close"
+        assert [await refusal(served.public) for _ in range(2)] == ["inside", "at the door"]
         served.process.send_signal(signal.SIGTERM)
         await until_status(lambda: served.status(f"{served.internal}/readyz"), 503)
+        assert await refusal(served.public, last=True) == "inside"
         async with session.get(f"{served.public}/about") as answer:
             assert answer.status == 200
             assert answer.headers["Connection"] == "close"

@@ -9,12 +9,19 @@ from pathlib import Path
 
 from aiohttp import web
 
+from service.api.doorman import Doorman
 from service.database import PoolStatus
 from service.errors import CannotListen, ConfigurationError
 from service.server import Applications, launch, master, serve
 from service.settings import Settings, load
 
 NOTES = Path(os.environ["TEST_NOTES"])
+
+
+async def refused(request: web.Request) -> web.Response:
+    answer = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 11\r\n\r\nat the door"
+    Doorman.call(request, lambda _message, _lines: answer)
+    return web.Response(status=429, text="inside")
 
 
 async def applications(settings: Settings) -> Applications:
@@ -55,6 +62,7 @@ async def applications(settings: Settings) -> Applications:
     public, internal = web.Application(), web.Application()
     public.router.add_get("/about", about)
     public.router.add_get("/slow", slow)
+    public.router.add_get("/refused", refused)
     public.router.add_get("/hang", hang)
     public.cleanup_ctx.append(lifespan)
     for app in (public, internal):

@@ -22,7 +22,7 @@ import structlog
 from service import logs
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from yarl import URL
 
     from service.api.keys import RequestRecord
 
@@ -36,20 +36,26 @@ _random = random.Random()  # noqa: S311 - which requests to tell of, not secrets
 
 
 def write(
-    request: web.Request, record: RequestRecord, status: int, route: str | None, *, sample: float
+    method: str,
+    url: URL,
+    record: RequestRecord,
+    status: int,
+    route: str | None,
+    *,
+    sample: float,
 ) -> None:
     """Write the line of a request that has just ended, if it is to have one."""
     if sample < 1 and (status < 400 or status == _DENIED) and _random.random() >= sample:
         return
-    path = request.rel_url.raw_path[:_MAX_PATH]
+    path = url.raw_path[:_MAX_PATH]
     if not path.isascii():
         path = path.encode("ascii", "backslashreplace").decode()
     duration_ms = round((time.monotonic() - record.received_s) * 1000, 2)
     stream = logs.json_stream()
     if stream is None or status >= 500 or "@" in path or "=" in path:
-        _write_through_structlog(request, record, status, route, path, duration_ms)
+        _write_through_structlog(method, record, status, route, path, duration_ms)
     else:
-        _together.add(stream, _line(request, record, status, route, path, duration_ms))
+        _together.add(stream, _line(method, record, status, route, path, duration_ms))
 
 
 class _Together:
@@ -99,7 +105,7 @@ def _optional(record: RequestRecord) -> dict[str, str]:
 
 
 def _line(
-    request: web.Request,
+    method: str,
     record: RequestRecord,
     status: int,
     route: str | None,
@@ -109,7 +115,7 @@ def _line(
     more = "".join([f',"{name}":{quoted(value)}' for name, value in _optional(record).items()])
     return (
         f'{{"timestamp":"{_together.now()}","level":"info","event":"request"'
-        f',"method":{quoted(request.method[:20])},"route":{quoted(route) if route else "null"}'
+        f',"method":{quoted(method[:20])},"route":{quoted(route) if route else "null"}'
         f',"path":{quoted(path)},"status":{status},"duration_ms":{duration_ms}'
         f',"client":{quoted(record.client.address)}{more}'
         f',"request_id":{quoted(record.request_id)}}}\n'
@@ -117,7 +123,7 @@ def _line(
 
 
 def _write_through_structlog(
-    request: web.Request,
+    method: str,
     record: RequestRecord,
     status: int,
     route: str | None,
@@ -127,11 +133,12 @@ def _write_through_structlog(
     tell: Any = log.warning if status >= 500 else log.info
     tell(
         "request",
-        method=request.method[:20],
+        method=method[:20],
         route=route,
         path=path,
         status=status,
         duration_ms=duration_ms,
         client=record.client.address,
         **_optional(record),
+        request_id=record.request_id,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from service.api.keys import RequestRecord
     from service.metrics.admission import AdmissionCounts
 
-    Refuse = Callable[[Decision, RequestRecord], web.Response]
+#: How a refusal is written.
+Refusal = TypeVar("Refusal", bound=web.Response)
 
 #: For every path that is not in the route table, so that floods of 404s are limited too.
 DEFAULT_POLICY = "default"
@@ -39,11 +40,15 @@ async def admission(request: web.Request, handler: Handler) -> web.StreamRespons
     return refused if refused is not None else await handler(request)
 
 
-class Gate:
+class Gate(Generic[Refusal]):
     """The three questions, in this order; each may cost more than the one before."""
 
     def __init__(
-        self, rules: Rules, limiter: Limiter, counts: AdmissionCounts, refuse: Refuse
+        self,
+        rules: Rules,
+        limiter: Limiter,
+        counts: AdmissionCounts,
+        refuse: Callable[[Decision, RequestRecord], Refusal],
     ) -> None:
         self._rules = rules
         self._limiter = limiter
@@ -58,16 +63,12 @@ class Gate:
             raise ClientDenied
         return ruling.charges
 
-    def refusal_at_once(
-        self, record: RequestRecord, charges: Sequence[Charge]
-    ) -> web.Response | None:
+    def refusal_at_once(self, record: RequestRecord, charges: Sequence[Charge]) -> Refusal | None:
         """The refusal of what is known to find no room, without asking anybody."""
         decision = self._limiter.deny_locally(charges)
         return None if decision is None else self._refused(decision, record)
 
-    async def refusal(
-        self, record: RequestRecord, charges: Sequence[Charge]
-    ) -> web.Response | None:
+    async def refusal(self, record: RequestRecord, charges: Sequence[Charge]) -> Refusal | None:
         """Charge it; None lets it in, and its answer will tell what is left."""
         if not charges:
             return None
@@ -78,7 +79,7 @@ class Gate:
         record.decision = decision
         return None
 
-    def _refused(self, decision: Decision, record: RequestRecord) -> web.Response:
+    def _refused(self, decision: Decision, record: RequestRecord) -> Refusal:
         self._counts.decided(decision)
         return self._refuse(decision, record)
 

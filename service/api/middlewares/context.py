@@ -22,6 +22,8 @@ from service.api.middlewares import access_line
 from service.api.rendered import Rendered
 
 if TYPE_CHECKING:
+    from multidict import MultiMapping
+
     from service.api.identity import ClientIdentity
 
 REQUEST_ID = istr("X-Request-Id")
@@ -61,21 +63,27 @@ async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         route = resource.canonical if resource else None
         sample = request.app[keys.LOGGING].access_sample
-        access_line.write(request, record, status, route, sample=sample)
+        access_line.write(request.method, request.rel_url, record, status, route, sample=sample)
     stamp(response, record)
     return response
 
 
 def identify(request: web.Request, identity: ClientIdentity) -> RequestRecord:
     """The record of a request that has just come in, known to all that is logged from here on."""
-    headers = request.headers
+    record = record_of(request.headers, request.remote, identity)
+    request[keys.RECORD] = record
+    logs.REQUEST_ID.set(record.request_id)  # the server runs each request in a context of its own
+    return record
+
+
+def record_of(
+    headers: MultiMapping[str], remote: str | None, identity: ClientIdentity
+) -> RequestRecord:
+    """The record of what has just come in from ``remote``, by its header fields."""
     offered = headers.get(REQUEST_ID)
     if offered is None or not _REQUEST_ID_PATTERN.fullmatch(offered):
         offered = _new_id()
-    record = RequestRecord(offered, identity.of(request.remote, headers), time.monotonic())
-    request[keys.RECORD] = record
-    logs.REQUEST_ID.set(offered)  # the server runs each request in a context of its own
-    return record
+    return RequestRecord(offered, identity.of(remote, headers), time.monotonic())
 
 
 def known_method(request: web.Request) -> str:

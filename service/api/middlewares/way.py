@@ -18,17 +18,21 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from service.api import keys
+from service.api.doorman import Doorman
 from service.api.middlewares import access_line
 from service.api.middlewares.admission import DEFAULT_POLICY, Gate
-from service.api.middlewares.context import CLIENT_GONE, identify, known_method, stamp
+from service.api.middlewares.context import CLIENT_GONE, identify, known_method, record_of, stamp
 from service.api.middlewares.deadline import check_late, give_budget, meaning, wanted_s
 from service.api.middlewares.errors import answer_to
 from service.api.middlewares.sweep import Sweep
 from service.api.refusals import Refusals
+from service.api.rendered import Rendered
 from service.metrics.http import NOT_MATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from aiohttp.http import RawRequestMessage
 
     from service.admission.models import Charge
     from service.api.identity import ClientIdentity
@@ -80,7 +84,9 @@ class Way:
             raise
         finally:
             counts.in_progress -= 1
-            access_line.write(request, record, status, stop.route, sample=parts.sample)
+            access_line.write(
+                request.method, request.rel_url, record, status, stop.route, sample=parts.sample
+            )
         stamp(response, record)
         return response
 
@@ -121,9 +127,39 @@ class _Parts:
 
     sweep: Sweep
     identity: ClientIdentity
-    gate: Gate | None
+    gate: Gate[Rendered] | None
     timeout_s: float
     sample: float
+
+
+class _Again:
+    """What a doorman asks: the same steps, for a request like one that has just been refused."""
+
+    def __init__(
+        self, stop: _Stop, parts: _Parts, gate: Gate[Rendered], request: web.Request
+    ) -> None:
+        self._stop = stop
+        self._parts = parts
+        self._gate = gate
+        self._counts = stop.counts[request.method, request.scheme]
+        self._remote = request.remote
+
+    def refuse(self, message: RawRequestMessage, lines: str) -> bytes | None:
+        """The refusal, counted and told of; None: it may come in."""
+        stop, parts, gate, counts = self._stop, self._parts, self._gate, self._counts
+        record = record_of(message.headers, self._remote, parts.identity)
+        charges = gate.charges(record, stop.policy or DEFAULT_POLICY)
+        refused = gate.refusal_at_once(record, charges)
+        if refused is None:
+            return None
+        status = refused.status
+        counts.begun += 1
+        counts.ended(status, record.received_s)
+        access_line.write(
+            message.method, message.url, record, status, stop.route, sample=parts.sample
+        )
+        stamp(refused, record)
+        return refused.whole(lines)
 
 
 async def _answer(
@@ -138,6 +174,7 @@ async def _answer(
             # Before anything else costs: neither watched nor given a budget.
             refused = gate.refusal_at_once(record, charges)
             if refused is not None:
+                Doorman.call(request, _Again(stop, parts, gate, request).refuse)
                 return refused
         limit_s = wanted_s(request, parts.timeout_s)
         budget = give_budget(record, limit_s)
