@@ -156,7 +156,15 @@ def house_settings(
 ) -> Settings:
     """Small pools, short pauses; generous limits where a busy machine is no failure."""
     changes: dict[str, dict[str, Any]] = {
-        "database": {"url": database_url, "pool_min": 1, "pool_max": 5, "acquire_timeout": 10.0},
+        "database": {
+            "url": database_url,
+            "pool_min": 1,
+            "pool_max": 5,
+            "acquire_timeout": 10.0,
+            "quick_timeout": 15.0,
+            "write_timeout": 15.0,
+            "batch_timeout": 20.0,
+        },
         "redis": {"url": redis_url, "timeout": 5.0, "limiter_timeout": 5.0},
         "payment": {"url": sandbox_url, "api_key": API_KEY, "poll_interval": 0.2},
         "jobs": {"poll_interval": 0.1},
