@@ -133,6 +133,8 @@ class FaultProxy:
         if self._accepting:
             self._accepting.cancel()
             await asyncio.wait([self._accepting])
+        if self._listener:
+            self._listener.close()  # a task that never began to accept has not closed it
         self._accepting = self._listener = None
 
     async def _accept(self, listener: socket.socket) -> None:

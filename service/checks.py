@@ -13,6 +13,7 @@ from service.breaker.breaker import Breaker
 from service.cache.cache import TieredCache
 from service.database import Database
 from service.errors import StoreUnavailable
+from service.flows.changes import FlowChanges
 from service.health import ComponentState, Health
 from service.metrics import Metrics
 from service.payments.key import KeyWatch
@@ -27,6 +28,7 @@ def health_of(
     limiter: Limiter,
     database: Database,
     cache: TieredCache,
+    changes: FlowChanges,
     breaker: Breaker,
     key: KeyWatch,
     metrics: Metrics,
@@ -51,6 +53,13 @@ def health_of(
         # Never degraded by itself: whatever it lacks, one of the other components says so.
         return ComponentState("ok", detail=asdict(cache.statistics()))
 
+    async def flow_changes() -> ComponentState:
+        hearing = changes.hearing
+        metrics.changes.connected(postgres=hearing.postgres, redis=hearing.redis)
+        if hearing.postgres or hearing.redis:
+            return ComponentState("ok", detail=asdict(hearing))
+        return ComponentState("degraded", detail=asdict(hearing), mode="changes_unheard")
+
     async def payment() -> ComponentState:
         seen = await breaker.snapshot()
         metrics.breaker("payment", seen.state)
@@ -70,6 +79,7 @@ def health_of(
     health.register("redis", redis, critical=False)
     health.register("postgres", postgres, critical=True)
     health.register("cache", flow_cache, critical=False)
+    health.register("changes", flow_changes, critical=False)
     health.register("payment", payment, critical=False)
     return health
 

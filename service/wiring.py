@@ -22,7 +22,9 @@ from service.cache.cache import TieredCache
 from service.checks import health_of
 from service.database import Database
 from service.database.listener import Listener
+from service.flows.cached import NAMESPACE
 from service.flows.catalog import Catalog
+from service.flows.changes import FlowChanges
 from service.health import Health
 from service.jobs.inspection import census
 from service.jobs.lifecycle import Lifecycle
@@ -64,6 +66,7 @@ class Services:
     limiter: Limiter
     rules: Rules
     catalog: Catalog
+    changes: FlowChanges
     gateway: PaymentGateway
     key: KeyWatch
     repository: JobRepository
@@ -129,9 +132,10 @@ async def connect(
         stack.push_async_callback(limits.close)
         limiter = Limiter(limits, workers_hint=settings.server.workers, observer=metrics.admission)
         stack.push_async_callback(limiter.stop)
-        cache = TieredCache(store, settings.cache, namespace="flow")
+        cache = TieredCache(store, settings.cache, namespace=NAMESPACE)
         stack.push_async_callback(cache.close)
-        metrics.cache.watch("flow", cache.statistics)
+        metrics.cache.watch(NAMESPACE, cache.statistics)
+        changes = FlowChanges(database, store, cache, listener, counts=metrics.changes)
         catalog = Catalog(database, cache)
         gateway = PaymentGateway(client, breaker, settings.payment, metrics=metrics)
         stack.push_async_callback(gateway.close)
@@ -176,13 +180,14 @@ async def connect(
                 observer=metrics.admission,
             ),
             catalog=catalog,
+            changes=changes,
             gateway=gateway,
             key=key,
             repository=repository,
             lifecycle=lifecycle,
             statuses=statuses,
             runs=runs,
-            health=health_of(store, limiter, database, cache, breaker, key, metrics),
+            health=health_of(store, limiter, database, cache, changes, breaker, key, metrics),
         )
         if loops:
             await _start_background(stack, settings, services, run_loop, owner)
@@ -195,6 +200,8 @@ async def _start_background(
     await services.limiter.start()
     await services.rules.start()
     stack.push_async_callback(services.rules.stop)
+    await services.changes.start()
+    stack.push_async_callback(services.changes.stop)
     await services.listener.start()
     stack.push_async_callback(services.listener.stop)
     await services.health.start()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from service.cache.cache import TieredCache
 from service.database import Database
+from service.flows.cached import NAMESPACE
 from service.flows.catalog import Catalog
 from service.settings import Settings
 from service.settings.needed import required
@@ -48,4 +49,4 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
 async def catalog(settings: Settings) -> AsyncIterator[Catalog]:
     """The flows, with the cache that an import has to keep honest."""
     async with database(settings) as db, store(settings) as redis:
-        yield Catalog(db, TieredCache(redis, settings.cache, namespace="flow"))
+        yield Catalog(db, TieredCache(redis, settings.cache, namespace=NAMESPACE))

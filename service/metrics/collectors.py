@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.metrics.admission import AdmissionCounts
 from service.metrics.cache import CacheCounts
+from service.metrics.changes import ChangeCounts
 from service.metrics.pool import DatabaseCounts
 from service.metrics.status import StatusCounts
 
@@ -32,6 +33,7 @@ class Metrics:
         self.admission = AdmissionCounts(registry)
         self.database = DatabaseCounts(registry)
         self.cache = CacheCounts(registry)
+        self.changes = ChangeCounts(registry)
         self.status = StatusCounts(registry)
         self._breaker_and_payments()
         self._jobs()

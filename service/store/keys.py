@@ -57,6 +57,11 @@ def cache_fence(namespace: str, key: str) -> str:
     return f"{cache_value(namespace, key)}:fence"
 
 
+def cache_position(namespace: str) -> str:
+    """How far the changes of what is cached were followed; lives for good, as the values may."""
+    return f"fc:{namespace}:position"
+
+
 def cache_channel(namespace: str) -> str:
     """Where invalidated keys of a namespace are published (no key, a channel)."""
     return f"fc:{namespace}:invalidated"

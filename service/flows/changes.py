@@ -1,0 +1,252 @@
+"""Every change of a flow, however it was made in PostgreSQL, reaches the caches of all workers.
+
+The database itself records each change and tells of it (migration 0003). A worker hears of it
+
+- from PostgreSQL: it forgets, and makes the fleet forget, which counts once for each change;
+- from Redis, told by whichever worker was first: it forgets its own copy;
+- at the latest from the record, which is looked through every few seconds, and at once when a
+  connection was lost and made again. It is followed from where the fleet has got to, which stands
+  in Redis beside the values: so nothing is missed that happened while no worker was there.
+
+A change therefore shows at once while one of the connections stands, within LOOK_S while
+PostgreSQL can be asked at all, and as soon as it can be asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from service.cache.cache import TieredCache
+from service.database import Database, load_queries
+from service.database.listener import Listener
+from service.errors import StoreUnavailable, TollgateError
+from service.flows.cached import NAMESPACE, keys_of_change
+from service.store import keys
+from service.store.client import Store
+from service.tasks import end
+
+if TYPE_CHECKING:
+    from service.metrics.changes import ChangeCounts
+
+#: As migration 0003 calls it.
+CHANNEL = "tollgate_flows"
+#: Between two looks into the record, spread so that a fleet does not look in step.
+LOOK_S = (3.0, 4.5)
+#: After a look that failed.
+AGAIN_S = (0.5, 1.0)
+#: A change stays on record for so long; a worker or fleet that was away for longer starts cold.
+KEPT_S = 86_400.0
+#: The share of looks after which the record is tidied up: every quarter of an hour or so.
+_TIDY = 0.005
+#: Applied of late, by name: told and then found on record, they count once.
+_REMEMBERED = 1000
+#: More than so many waiting are rather looked up together.
+_WAITING = 1000
+
+_QUERIES = load_queries("service.flows", "changes.sql")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one statement changed, by a name of its own: which cached values that makes old."""
+
+    name: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Which connections stand by which changes are told."""
+
+    postgres: bool
+    redis: bool
+
+
+class FlowChanges:
+    """Hears and looks from ``start`` to ``stop``."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        cache: TieredCache,
+        listener: Listener,
+        *,
+        counts: ChangeCounts,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._cache = cache
+        self._listener = listener
+        self._counts = counts
+        listener.on(CHANNEL, self._told, gap=self._database_gap)
+        self._subscription = store.subscription(
+            keys.cache_channel(NAMESPACE), self._forgotten, gap=self._store_gap
+        )
+        self._position_key = keys.cache_position(NAMESPACE)
+        #: How far the record was followed, a snapshot of PostgreSQL's; None: not known yet.
+        self._position: str | None = None
+        self._ask_fleet = True
+        self._waiting: deque[Change] = deque()
+        self._applied: deque[str] = deque(maxlen=_REMEMBERED)
+        self._look_at_s = 0.0
+        self._failing = False
+        self._wake = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
+
+    @property
+    def hearing(self) -> Hearing:
+        """As far as is known at this moment."""
+        return Hearing(self._listener.connected, self._subscription.connected)
+
+    async def start(self) -> None:
+        """Hear and look in the background; the listener is started by whoever made it."""
+        await self._subscription.start()
+        self._following = asyncio.create_task(self._follow(), name="flow-changes")
+
+    async def stop(self) -> None:
+        if self._following:
+            await end(self._following)
+            self._following = None
+        await self._subscription.stop()
+
+    async def tidy(self) -> None:
+        """Remove what nobody needs to look up any more."""
+        await self._database.execute(_QUERIES.forget_changes, {"kept_s": KEPT_S})
+
+    # --- hearing: quick, and in the loop of whoever tells -------------------------------------
+
+    def _told(self, payload: str) -> None:
+        self._counts.heard("postgres")
+        change = _read(payload)
+        if change is None or len(self._waiting) >= _WAITING:
+            self._waiting.clear()
+            self._look_now()
+            return
+        self._cache.drop(change.keys)
+        self._waiting.append(change)
+        self._wake.set()
+
+    def _forgotten(self, key: str) -> None:
+        self._counts.heard("redis")
+        self._cache.drop((key,))
+
+    def _database_gap(self) -> None:
+        self._counts.gap("postgres")
+        self._cache.drop()
+        self._look_now()
+
+    def _store_gap(self) -> None:
+        # Another Redis may answer now, or one that has lost what it was told last.
+        self._counts.gap("redis")
+        self._ask_fleet = True
+        self._cache.drop()
+        self._look_now()
+
+    def _look_now(self) -> None:
+        self._look_at_s = 0.0
+        self._wake.set()
+
+    # --- following ----------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._catch_up()
+            except TollgateError as error:
+                self._failed(error)
+            except Exception:
+                # Whatever it was: a worker that follows no more would keep old values.
+                log.exception("flow_changes_failed")
+            await self._pause()
+
+    def _failed(self, error: TollgateError) -> None:
+        """Nothing is lost, it stands on record: look again soon."""
+        self._look_at_s = time.monotonic() + random.uniform(*AGAIN_S)  # noqa: S311 - no secret
+        if not self._failing:
+            self._failing = True
+            log.warning("flow_changes_not_followed", code=error.code, reason=error.message)
+
+    async def _pause(self) -> None:
+        left_s = self._look_at_s - time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _catch_up(self) -> None:
+        await self._apply_told()
+        if time.monotonic() >= self._look_at_s:
+            self._look_at_s = time.monotonic() + random.uniform(*LOOK_S)  # noqa: S311 - no secret
+            await self._look()
+            self._failing = False
+
+    async def _look(self) -> None:
+        """Apply what is on record since the last look, and say how far that goes."""
+        await self._learn_position()
+        rows = await self._database.fetch(_QUERIES.changes_since, {"position": self._position})
+        await self._apply_told()
+        for row in rows:
+            if row["change"] is not None and row["change"] not in self._applied:
+                self._counts.heard("record")
+                keys_ = keys_of_change(row["uids"], row["aliases"])
+                await self._apply(Change(row["change"], keys_))
+        if rows[0]["position"] != self._position:
+            self._position = rows[0]["position"]
+            await self._note_position(self._position)
+        if random.random() < _TIDY:  # noqa: S311 - no secret
+            await self.tidy()
+
+    async def _apply_told(self) -> None:
+        while self._waiting:
+            await self._apply(self._waiting.popleft())
+
+    async def _apply(self, change: Change) -> None:
+        if change.name in self._applied:
+            return
+        await self._cache.invalidate(change.keys, change=change.name)
+        self._applied.append(change.name)
+
+    async def _learn_position(self) -> None:
+        """Where the fleet is: Redis holds nothing that is older, if it holds anything."""
+        if not self._ask_fleet:
+            return
+        try:
+            found: Any = await self._store.run(lambda: self._store.client.get(self._position_key))
+        except StoreUnavailable:
+            return
+        self._ask_fleet = False
+        if found:
+            self._position = found.decode()
+
+    async def _note_position(self, position: str) -> None:
+        try:
+            await self._store.run(lambda: self._store.client.set(self._position_key, position))
+        except StoreUnavailable:
+            return  # what it was not told of then, it is asked about when it is back
+
+    def __repr__(self) -> str:
+        hearing = self.hearing
+        channels = [name for name in ("postgres", "redis") if getattr(hearing, name)]
+        return f"<FlowChanges hearing {' and '.join(channels) or 'nothing'}>"
+
+
+def _read(payload: str) -> Change | None:
+    """None: too large to be told, or not ours; the record says it all."""
+    try:
+        content = json.loads(payload)
+        return Change(str(content["change"]), keys_of_change(content["uids"], content["aliases"]))
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,350 @@
+"""A change of a flow, made by plain SQL, reaches every worker by whichever way is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from scripts.devservers import EmbeddedValkey
+from scripts.faultproxy import FaultProxy
+from service.cache.cache import TieredCache
+from service.database import Database
+from service.database.listener import Listener
+from service.errors import UnknownFlow
+from service.flows import changes as following
+from service.flows.cached import INDEX, NAMESPACE
+from service.flows.catalog import Catalog
+from service.flows.changes import CHANNEL, KEPT_S, FlowChanges, Hearing
+from service.metrics.changes import ChangeCounts
+from service.settings import CacheSettings, DatabaseSettings, RedisSettings
+from service.store import keys
+from service.store.client import Store
+from tests.support.ear import PATIENCE_S, Ear
+from tests.support.house import flow_definition
+from tests.support.postgres import ask
+
+NEVER_S = (1e6, 1e6)
+
+
+@dataclass
+class Worker:
+    """What one process has of all this."""
+
+    store: Store
+    database: Database
+    cache: TieredCache
+    listener: Listener
+    changes: FlowChanges
+    catalog: Catalog
+    registry: CollectorRegistry
+
+    async def version(self, slug: str = "echo") -> str | None:
+        try:
+            return (await self.catalog.get(slug))[0].version
+        except UnknownFlow:
+            return None
+
+    async def until(self, version: str | None, slug: str = "echo") -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.version(slug) != version:
+                await asyncio.sleep(0.005)
+
+    async def until_hearing(self, *, postgres: bool, redis: bool) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while self.changes.hearing != Hearing(postgres, redis):
+                await asyncio.sleep(0.005)
+
+    def heard(self, channel: str) -> float:
+        name = "tollgate_flow_changes_heard_total"
+        return self.registry.get_sample_value(name, {"channel": channel}) or 0.0
+
+
+Hire = Callable[..., Awaitable[Worker]]
+
+
+@pytest.fixture
+async def hire(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Hire]:
+    """Makes started workers. Unless told to ``look``, they look into the record only after gaps.
+
+    Their own copies live for ever, so that nothing is seen by chance.
+    """
+    monkeypatch.setattr(following, "AGAIN_S", (0.05, 0.1))
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            *,
+            database: str = database_url,
+            listen: str = "",
+            redis: str = redis_url,
+            hearing: tuple[bool, bool] | None = (True, True),
+            look_s: tuple[float, float] = NEVER_S,
+        ) -> Worker:
+            monkeypatch.setattr(following, "LOOK_S", look_s)
+            store = Store(RedisSettings(timeout=5.0), url=redis)
+            stack.push_async_callback(store.close)
+            settings = DatabaseSettings(pool_min=1, pool_max=4, connect_timeout=1.0)
+            opened = Database(settings, url=database)
+            await opened.open()
+            stack.push_async_callback(opened.close)
+            cache = TieredCache(
+                store, CacheSettings(local_seconds=60, unknown_seconds=600), namespace=NAMESPACE
+            )
+            stack.push_async_callback(cache.close)
+            listener = Listener(settings, url=listen or database, application_name="listener")
+            registry = CollectorRegistry()
+            changes = FlowChanges(opened, store, cache, listener, counts=ChangeCounts(registry))
+            worker = Worker(
+                store, opened, cache, listener, changes, Catalog(opened, cache), registry
+            )
+            await changes.start()
+            stack.push_async_callback(changes.stop)
+            await listener.start()
+            stack.push_async_callback(listener.stop)
+            if hearing:
+                await worker.until_hearing(postgres=hearing[0], redis=hearing[1])
+            return worker
+
+        yield make
+
+
+@pytest.fixture
+async def sold(database_url: str) -> str:
+    """Two flows are for sale, which no cache has heard of."""
+    for slug in ("echo", "other"):
+        row = flow_definition(slug)
+        uid = row.first_uid()
+        document = json.dumps(row.document())
+        ask(
+            database_url,
+            f"INSERT INTO flows VALUES ('{uid}', '{slug}', '{row.name}', '{document}', 'd');"
+            f"INSERT INTO flow_aliases VALUES ('{slug}', '{uid}'), ('{row.name.lower()}', '{uid}')",
+        )
+    return database_url
+
+
+def write(url: str, version: str, where: str = "slug = 'echo'") -> None:
+    ask(
+        url,
+        f"UPDATE flows SET definition = jsonb_set(definition, '{{version}}', '\"{version}\"')"
+        f" WHERE {where}",
+    )
+
+
+async def test_every_worker_forgets_what_plain_sql_changes(hire: Hire, sold: str) -> None:
+    workers = [await hire() for _ in range(3)]
+    for worker in workers:
+        assert await worker.version() == "1"
+        assert await worker.version("new") is None
+        assert len((await worker.catalog.page(after=None, limit=9)).lines) == 2
+    write(sold, "2")
+    for worker in workers:
+        await worker.until("2")
+
+    ask(sold, "UPDATE flows SET enabled = false WHERE slug = 'echo'")
+    for worker in workers:
+        await worker.until(None)
+        assert len((await worker.catalog.page(after=None, limit=9)).lines) == 1
+
+    ask(sold, "UPDATE flow_aliases SET alias = 'new' WHERE alias = 'other'")
+    for worker in workers:
+        await worker.until("1", "new")
+        await worker.until(None, "other")
+
+    ask(sold, "UPDATE flows SET enabled = true; DELETE FROM flows WHERE slug = 'other'")
+    for worker in workers:
+        await worker.until("2")
+        await worker.until(None, "new")
+        assert len((await worker.catalog.page(after=None, limit=9)).lines) == 1
+
+    ask(sold, "TRUNCATE flows CASCADE")
+    for worker in workers:
+        await worker.until(None)
+
+
+async def test_one_change_counts_once_in_the_fleet(hire: Hire, sold: str) -> None:
+    workers = [await hire() for _ in range(3)]
+    published = Ear(keys.cache_channel(NAMESPACE))
+    ear = workers[0].store.subscription(
+        published.channel, published.heard.append, gap=published.gap
+    )
+    await ear.start()
+    await published.until("gap")
+    loads = sum(worker.cache.statistics().loads.misses for worker in workers)
+    write(sold, "2")
+    for worker in workers:
+        await worker.until("2")
+        async with asyncio.timeout(PATIENCE_S):
+            while worker.heard("postgres") < 1:
+                await asyncio.sleep(0.005)
+    async with asyncio.timeout(PATIENCE_S):
+        while any(worker.heard("redis") < 2 for worker in workers):
+            await asyncio.sleep(0.005)
+    await ear.stop()
+    uid = flow_definition("echo").first_uid()
+    assert sorted(published.heard[1:]) == [INDEX, f"uid:{uid}"]
+    now = sum(worker.cache.statistics().loads.misses for worker in workers)
+    assert now - loads <= 4  # the alias, the flow, the index; one may begin before Redis is told
+
+
+async def test_a_worker_that_cannot_listen_hears_of_it_from_redis(hire: Hire, sold: str) -> None:
+    async with FaultProxy.before(sold) as proxy:
+        await proxy.refuse()
+        deaf = await hire(listen=proxy.url, hearing=(False, True))
+        await hire()
+        assert await deaf.version() == "1"
+        write(sold, "2")
+        await deaf.until("2")
+        assert deaf.heard("redis")
+        assert not deaf.heard("postgres") + deaf.heard("record")
+
+
+async def test_a_worker_that_redis_cannot_reach_hears_of_it_from_postgres(
+    hire: Hire, sold: str, redis_url: str
+) -> None:
+    async with FaultProxy.before(redis_url) as proxy:
+        await proxy.refuse()
+        apart = await hire(redis=proxy.url, hearing=(True, False))
+        assert await apart.version() == "1"
+        write(sold, "2")
+        await apart.until("2")
+
+
+async def test_what_a_whole_deaf_fleet_missed_is_found_on_record(hire: Hire, sold: str) -> None:
+    async with FaultProxy.before(sold) as proxy:
+        await proxy.refuse()
+        workers = [
+            await hire(listen=proxy.url, hearing=(False, True), look_s=(0.1, 0.2)) for _ in range(2)
+        ]
+        for worker in workers:
+            assert await worker.version() == "1"
+        write(sold, "2")
+        for worker in workers:
+            await worker.until("2")
+        assert sum(worker.heard("record") for worker in workers) >= 1
+
+
+async def test_what_was_missed_in_a_gap_is_looked_up_when_it_ends(hire: Hire, sold: str) -> None:
+    async with FaultProxy.before(sold) as proxy:
+        workers = [await hire(listen=proxy.url) for _ in range(2)]
+        for worker in workers:
+            assert await worker.version() == "1"
+        await proxy.refuse()
+        for worker in workers:
+            await worker.until_hearing(postgres=False, redis=True)
+        write(sold, "2")
+        await asyncio.sleep(0.3)
+        assert [await worker.version() for worker in workers] == ["1", "1"]
+        await proxy.forward()
+        for worker in workers:
+            await worker.until("2")
+
+
+async def test_a_killed_listening_session_costs_nothing(hire: Hire, sold: str) -> None:
+    worker = await hire()
+    assert await worker.version() == "1"
+    ask(
+        sold,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'listener' AND datname = current_database()",
+    )
+    write(sold, "2")
+    await worker.until("2")
+
+
+async def test_what_changed_while_no_worker_was_there_is_found_at_start(
+    hire: Hire, sold: str
+) -> None:
+    first = await hire()
+    assert await first.version() == "1"
+    await first.until_hearing(postgres=True, redis=True)
+    async with asyncio.timeout(PATIENCE_S):
+        while not await first.store.client.exists(keys.cache_position(NAMESPACE)):
+            await asyncio.sleep(0.005)
+    await first.changes.stop()
+    await first.listener.stop()
+    write(sold, "2")
+    second = await hire()
+    await second.until("2")
+    assert second.heard("record") == 1
+
+
+async def test_a_redis_that_was_away_is_told_when_it_is_back(
+    hire: Hire, sold: str, private_valkey: Callable[[], EmbeddedValkey]
+) -> None:
+    server = private_valkey()
+    async with FaultProxy.before(server.url) as proxy:
+        worker = await hire(redis=proxy.url)
+        assert await worker.version() == "1"
+        await proxy.refuse()
+        await worker.until_hearing(postgres=True, redis=False)
+        write(sold, "2")
+        await worker.until("2")
+        await proxy.forward()
+        await worker.until_hearing(postgres=True, redis=True)
+        newcomer = await hire(redis=server.url)
+        await newcomer.until("2")
+        await worker.until("2")
+
+
+async def test_a_load_begun_before_the_change_and_ended_after_it_does_not_stay(
+    hire: Hire, sold: str
+) -> None:
+    async with FaultProxy.before(sold) as slow:
+        worker = await hire(database=slow.url, listen=sold)
+        await slow.delay(0.3)
+        reading = asyncio.create_task(worker.version())
+        async with asyncio.timeout(PATIENCE_S):
+            while not ask(
+                sold,
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name <> 'listener' AND query LIKE '%definition%uid = %'"
+                " AND pid <> pg_backend_pid()",
+            ):
+                await asyncio.sleep(0.01)
+        assert not reading.done()
+        write(sold, "2")
+        assert await reading == "1"  # it had been read when that was so
+        assert await worker.version() == "2"
+        assert await (await hire()).version() == "2"
+
+
+async def test_changes_of_any_size_and_unreadable_words_are_followed(hire: Hire, sold: str) -> None:
+    worker = await hire()
+    assert await worker.version() == "1"
+    many = ", ".join(f"('{uuid.uuid4()}', 'n{n}', 'n', '{{}}', 'd')" for n in range(500))
+    assert await worker.version("n7") is None
+    for words in ("", "no json", '{"change": 7}', "[]", '{"change": "x", "uids": 5, "aliases": 5}'):
+        ask(sold, f"SELECT pg_notify('{CHANNEL}', '{words}')")
+    ask(sold, f"INSERT INTO flows VALUES {many}")
+    write(sold, "2", where="true")
+    await worker.until("2")
+    assert await worker.version("other") == "2"
+
+
+async def test_the_record_is_kept_for_a_day(hire: Hire, sold: str) -> None:
+    worker = await hire()
+    ask(sold, f"UPDATE flow_changes SET at = at - interval '{KEPT_S + 60} seconds'")
+    write(sold, "2")
+    await worker.changes.tidy()
+    assert ask(sold, "SELECT count(*) FROM flow_changes") == [(1,)]
+
+
+async def test_what_cannot_be_followed_is_said_once_and_followed_again(
+    hire: Hire, sold: str
+) -> None:
+    worker = await hire(look_s=(0.05, 0.1))
+    assert await worker.version() == "1"
+    ask(sold, "ALTER TABLE flow_changes RENAME TO gone")
+    await asyncio.sleep(0.5)
+    ask(sold, "ALTER TABLE gone RENAME TO flow_changes")
+    write(sold, "2")
+    await worker.until("2")
