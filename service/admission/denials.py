@@ -83,25 +83,26 @@ class Denials:
         states = []
         for charge in charges:
             heard = self._heard.get(charge.key)
-            if heard is None or now_us - heard.sent_us >= BELIEVED_US:
+            if heard is None:
                 continue
-            ahead_us = max(0, heard.arrival_us - now_us)
+            arrival_us, sent_us, received_us = heard
+            if now_us - sent_us >= BELIEVED_US:
+                continue
+            ahead_us = arrival_us - now_us if arrival_us > now_us else 0
             # Told as if Redis had spoken at the moment of the answer: whoever waits as long as he
             # is told is not a round trip too early.
-            late_us = heard.received_us - heard.sent_us
-            wait_us = (
-                ahead_us - charge.headroom_us + late_us if ahead_us > charge.headroom_us else 0
-            )
-            left_us = max(0, charge.capacity_us - ahead_us)
+            late_us = received_us - sent_us
+            wait_us = ahead_us - charge.headroom_us
+            left_us = charge.capacity_us - ahead_us
             states.append(
                 LimitState(
                     charge.policy,
-                    left_us // charge.interval_us,
-                    -(-wait_us // 1000),
+                    left_us // charge.interval_us if left_us > 0 else 0,
+                    -(-(wait_us + late_us) // 1000) if wait_us > 0 else 0,
                     -(-(ahead_us + late_us) // 1000),
                 )
             )
-        return Decision(allowed=False, states=tuple(states), local=True)
+        return Decision(False, tuple(states), False, 0, True)
 
     def __repr__(self) -> str:
         return f"<Denials buckets={len(self._heard)}>"

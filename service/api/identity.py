@@ -57,7 +57,7 @@ class ClientIdentity:
     def of(self, peer: str | None, headers: MultiMapping[str]) -> Client:
         """The client behind ``peer`` that sent these header fields."""
         lines: Sequence[str] = headers.getall(self._header, ()) if self._trusted else ()
-        if sum(map(len, lines)) <= _LONGEST_KEPT:
+        if not lines or sum(map(len, lines)) <= _LONGEST_KEPT:
             client = self._of_chain(peer, *lines)
         else:
             client = self._walk(peer, *lines)
