@@ -36,7 +36,9 @@ async def test_waiting_for_a_change_already_missed_returns_at_once(gate: Gate) -
 
 
 async def test_waiting_never_outlives_the_request(open_gate: OpenGate) -> None:
-    short = {"acquire_timeout": 2.0, "connect_timeout": 2.0}
+    short = dict.fromkeys(
+        ("acquire_timeout", "connect_timeout", "quick_timeout", "write_timeout"), 2.0
+    )
     payment = {"call_timeout": 2.5, "attempt_timeout": 2.4, "connect_timeout": 2.0}
     gate = await open_gate(
         server={"request_timeout": 3.0},

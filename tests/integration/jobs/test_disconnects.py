@@ -33,7 +33,12 @@ BODY = json.dumps({"identifier_from_purchaser": IDENTIFIER, "input_data": {"text
 SHORT: dict[str, dict[str, Any]] = {
     "server": {"role": "web", "request_timeout": 3.0},
     "redis": {"timeout": 1.0, "limiter_timeout": 1.0},
-    "database": {"acquire_timeout": 2.0, "connect_timeout": 2.0},
+    "database": {
+        "acquire_timeout": 2.0,
+        "connect_timeout": 2.0,
+        "quick_timeout": 2.0,
+        "write_timeout": 2.0,
+    },
     "payment": {"call_timeout": 2.0, "attempt_timeout": 1.5, "connect_timeout": 1.0},
 }
 
