@@ -24,7 +24,7 @@ SELECT current_setting('max_connections')::int AS maximum,
        (SELECT count(*) FROM pg_stat_activity
          WHERE coalesce(backend_type, 'client backend') = 'client backend'
            AND datid IS NOT NULL
-           AND application_name IS DISTINCT FROM current_setting('application_name')) AS others
+           AND NOT starts_with(application_name, current_setting('application_name'))) AS others
 """,
     name="capacity",
     kind=StatementClass.READ,
@@ -41,7 +41,7 @@ class BudgetReport:
     maximum: int
     #: Kept by PostgreSQL for superusers and reserved roles.
     reserved: int
-    #: Open right now under another application name than ours.
+    #: Open right now under another application name than ours, with or without an addition.
     others: int
     #: A pooler takes the workers' connections, and shares its own few among them.
     pooler: bool = False
