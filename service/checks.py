@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict
 
@@ -21,6 +22,8 @@ from service.store.client import Store
 
 #: Of the breaker, shown in /health/detailed.
 BREAKER_EVENTS = 10
+#: Connections that are there again so soon have not been away; below Health's own limit.
+GRACE_S = 0.5
 
 
 def health_of(
@@ -55,6 +58,10 @@ def health_of(
 
     async def flow_changes() -> ComponentState:
         hearing = changes.hearing
+        if not (hearing.postgres or hearing.redis):
+            # Just started, or both just lost: made again in a moment, they are no news.
+            await asyncio.sleep(GRACE_S)
+            hearing = changes.hearing
         metrics.changes.connected(postgres=hearing.postgres, redis=hearing.redis)
         if hearing.postgres or hearing.redis:
             return ComponentState("ok", detail=asdict(hearing))
