@@ -62,6 +62,8 @@ class Gate:
         redirect: Callable[[Call, int], Awaitable[Any]] | None = None,
         observer: LimiterObserver | None = None,
     ) -> None:
+        # Not asked for with each request: Python then asks the kernel for the process's id.
+        self._loop = asyncio.get_running_loop()
         self._idle_lines = list(lines)
         self._load = script.packed_load()
         self._clock = clock
@@ -75,8 +77,7 @@ class Gate:
 
     def ask(self, call: Call) -> _Waiting:
         """The decision to come; None in its place: there was no answer."""
-        loop = asyncio.get_running_loop()
-        waiting: _Waiting = loop.create_future()
+        waiting: _Waiting = self._loop.create_future()
         alike = self._waiting.get(call)
         if alike is not None:
             alike.append(waiting)
@@ -85,7 +86,7 @@ class Gate:
         if not self._in_flight or (self._idle_lines and self._contact.is_far):
             self._in_flight += 1
             # An empty context: the batch belongs to no request, nor does its deadline.
-            sender = loop.create_task(self._send(self._idle_lines.pop()), context=Context())
+            sender = self._loop.create_task(self._send(self._idle_lines.pop()), context=Context())
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
         return waiting

@@ -54,8 +54,7 @@ def retry_after_ms(decision: Decision) -> int:
     wait_ms, shared = 1, False
     for policy, _, of_this_ms, _ in decision.states:
         if of_this_ms > 0 and not policy.shadow:
-            if of_this_ms > wait_ms:
-                wait_ms = of_this_ms
+            wait_ms = max(wait_ms, of_this_ms)
             shared = shared or policy.scope == "fleet"
     if shared:
         wait_ms += int(_random.random() * min(wait_ms * JITTER, MOST_JITTER_MS))
