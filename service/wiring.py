@@ -136,7 +136,7 @@ async def connect(
         stack.push_async_callback(cache.close)
         metrics.cache.watch(NAMESPACE, cache.statistics)
         changes = FlowChanges(database, store, cache, listener, counts=metrics.changes)
-        catalog = Catalog(database, cache)
+        catalog = Catalog(database, cache, on_unreadable=metrics.flows_unreadable.inc)
         gateway = PaymentGateway(client, breaker, settings.payment, metrics=metrics)
         stack.push_async_callback(gateway.close)
         owner = worker_name()

@@ -34,7 +34,7 @@ class Coded:
         #: Also on a 304.
         self.fields: list[tuple[str, str]] = [
             (hdrs.CACHE_CONTROL, answers.REVALIDATE),
-            (hdrs.ETAG, self.tag),
+            ("ETag", self.tag),
             (hdrs.VARY, hdrs.ACCEPT_ENCODING),
         ]
         own = [(hdrs.CONTENT_TYPE, "application/json")]

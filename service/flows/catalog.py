@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from uuid import UUID
 
 import structlog
@@ -36,6 +37,8 @@ _PARSED = 1024
 _PARSED_BYTES = 4 * 1024 * 1024
 #: Names known to be there are not looked for among all names first.
 _KNOWN_NAMES = 50_000
+#: References taken apart; what is asked for again is read off.
+_NAMES = 2048
 
 
 class Catalog:
@@ -65,10 +68,10 @@ class Catalog:
 
     async def find(self, reference: str) -> tuple[Found[Flow], Variant]:
         """As ``get``, with what was made of the flow, and how old it is."""
-        for text, variant in _readings(reference):
-            alias_read = await self._read_alias(alias(text))
+        for name, variant in _names(reference):
+            alias_read = await self._read_alias(name)
             if alias_read is not None and alias_read.value is not None:
-                found = await self._read(UUID(alias_read.value.decode()))
+                found = await self._read(alias_read.value.decode())
                 if alias_read.degraded:
                     found = found._replace(degraded=True)
                 return found, found.kept.value.variant(variant)
@@ -76,7 +79,7 @@ class Catalog:
 
     async def by_uid(self, uid: UUID) -> Flow:
         """The flow, on sale or withdrawn; raises UnknownFlow, FlowUnavailable."""
-        return (await self._read(uid)).kept.value
+        return (await self._read(str(uid))).kept.value
 
     async def page(self, *, after: str | None, limit: int) -> FlowPage:
         """Flows on sale by slug, beginning behind ``after``; unreadable ones are left out."""
@@ -117,9 +120,9 @@ class Catalog:
             self._known.add(name)
         return read
 
-    async def _read(self, uid: UUID) -> Found[Flow]:
+    async def _read(self, uid: str) -> Found[Flow]:
         async def load() -> bytes | None:
-            stored = await self._repository.find(uid)
+            stored = await self._repository.find(UUID(uid))
             return _value(stored) if stored else None
 
         read = await self._cache.get(f"uid:{uid}", load)
@@ -146,6 +149,11 @@ class Catalog:
             log.error("stored_flow_unreadable", uid=str(stored.uid), faults=error.error_count())
             self._on_unreadable()
             return None
+
+
+@lru_cache(maxsize=_NAMES)
+def _names(reference: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((alias(text), variant) for text, variant in _readings(reference))
 
 
 def _readings(reference: str) -> Iterator[tuple[str, str | None]]:

@@ -1,19 +1,19 @@
 -- Statements of service.flows: the flows on sale and the names they are found by.
 
--- name: find_uid
+-- name: find_uid (read)
 -- The flow an alias stands for, if it is on sale.
 SELECT f.uid
   FROM flow_aliases a
   JOIN flows f ON f.uid = a.flow_uid
  WHERE a.alias = %(alias)s AND f.enabled;
 
--- name: find_flow
+-- name: find_flow (read)
 -- One flow by its uid, on sale or not: the jobs of a withdrawn flow go on.
 SELECT uid, definition
   FROM flows
  WHERE uid = %(uid)s::uuid;
 
--- name: read_index
+-- name: read_index (read)
 -- The list of flows on sale in pieces of so many, each with its first slug and a digest of its rows'
 -- versions (xmin: changes with every change, however made); and the marks of all their names.
 SELECT (SELECT coalesce(json_agg(json_build_array(first, digest) ORDER BY number), '[]')
@@ -34,7 +34,7 @@ SELECT (SELECT coalesce(json_agg(json_build_array(first, digest) ORDER BY number
                   JOIN flows f ON f.uid = a.flow_uid
                  WHERE f.enabled) marks) AS marks;
 
--- name: read_piece
+-- name: read_piece (read)
 -- The flows on sale from one slug to before another, with the versions of their rows.
 SELECT slug, uid, xmin::text AS version, definition
   FROM flows
@@ -43,30 +43,30 @@ SELECT slug, uid, xmin::text AS version, definition
    AND (%(following)s::text IS NULL OR slug COLLATE "C" < %(following)s)
  ORDER BY slug COLLATE "C";
 
--- name: lock_imports
+-- name: lock_imports (long)
 -- Imports run one after another, so that what they read of each other holds until they commit.
 SELECT pg_advisory_xact_lock(%(lock)s);
 
--- name: flows_by_slug
+-- name: flows_by_slug (long)
 -- What is stored of the flows that are to be imported.
 SELECT slug, uid, digest
   FROM flows
  WHERE slug = ANY(%(slugs)s);
 
--- name: alias_owners
+-- name: alias_owners (long)
 -- The flows that already have one of these aliases.
 SELECT a.alias, f.slug
   FROM flow_aliases a
   JOIN flows f ON f.uid = a.flow_uid
  WHERE a.alias = ANY(%(aliases)s);
 
--- name: uid_owners
+-- name: uid_owners (long)
 -- The flows that already have one of these uids.
 SELECT uid, slug
   FROM flows
  WHERE uid = ANY(%(uids)s::uuid[]);
 
--- name: save_flow
+-- name: save_flow (long)
 -- Inserts a flow or replaces its definition; its uid stays.
 INSERT INTO flows (uid, slug, name, definition, digest, enabled)
 VALUES (%(uid)s::uuid, %(slug)s, %(name)s, %(definition)s::jsonb, %(digest)s, %(enabled)s)
@@ -77,13 +77,13 @@ ON CONFLICT (slug) DO UPDATE
        enabled = EXCLUDED.enabled,
        updated_at = now();
 
--- name: drop_aliases
+-- name: drop_aliases (long)
 -- Frees the names of a flow, and says which they were.
 DELETE FROM flow_aliases
  WHERE flow_uid = %(uid)s::uuid
 RETURNING alias;
 
--- name: save_aliases
+-- name: save_aliases (long)
 -- The names of a flow.
 INSERT INTO flow_aliases (alias, flow_uid)
 SELECT unnest(%(aliases)s::text[]), %(uid)s::uuid;

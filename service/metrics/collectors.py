@@ -37,6 +37,11 @@ class Metrics:
         self.status = StatusCounts(registry)
         self._breaker_and_payments()
         self._jobs()
+        self.flows_unreadable = self._counter(
+            "flows_unreadable",
+            "Stored flows that this version could not read: each time a worker finds one. It is not"
+            " for sale until it is imported again.",
+        )
 
     def breaker(self, name: str, state: Literal["closed", "half-open", "open"]) -> None:
         """Show the breaker's state as this worker last saw it."""

@@ -66,13 +66,15 @@ async def test_the_doorway_finds_what_aiohttps_own_router_finds(open_gate: OpenG
     ours, theirs = gate.app.router, plain.router
     paths = [row.path.replace("{flow}", "a").replace("{asset}", "b") for row in routes.TABLE]
     tried = 0
-    for path in (*paths, "/", "//", "/health/", "/health?x=1", "/%68ealth", "/none", "*", ""):
+    odd = ("/flows/b", "/b/%64emo", "/a%2Fb/demo", "/", "//", "/health/", "/health?x=1")
+    for path in (*paths, *odd, "/%68ealth", "/none", "*", ""):
         for method in ("GET", "HEAD", "POST", "OPTIONS", "PROPFIND"):
             request = make_mocked_request(method, path)
-            found, expected = await ours.resolve(request), await theirs.resolve(request)
-            assert found.route.name == expected.route.name
-            assert dict(found) == dict(expected)
-            assert repr(found.http_exception) == repr(expected.http_exception)
+            expected = await theirs.resolve(request)
+            for found in [await ours.resolve(request) for _ in range(3)]:
+                assert found.route.name == expected.route.name
+                assert dict(found) == dict(expected)
+                assert repr(found.http_exception) == repr(expected.http_exception)
             tried += expected.http_exception is None
     assert tried > len(paths)
 
