@@ -15,7 +15,7 @@ from service.cache.cache import TieredCache
 from service.database import Database
 from service.errors import StoreUnavailable
 from service.flows.changes import FlowChanges
-from service.health import ComponentState, Health
+from service.health import Check, ComponentState, Health
 from service.metrics import Metrics
 from service.payments.key import KeyWatch
 from service.store.client import Store
@@ -56,17 +56,6 @@ def health_of(
         # Never degraded by itself: whatever it lacks, one of the other components says so.
         return ComponentState("ok", detail=asdict(cache.statistics()))
 
-    async def flow_changes() -> ComponentState:
-        hearing = changes.hearing
-        if not (hearing.postgres or hearing.redis):
-            # Just started, or both just lost: made again in a moment, they are no news.
-            await asyncio.sleep(GRACE_S)
-            hearing = changes.hearing
-        metrics.changes.connected(postgres=hearing.postgres, redis=hearing.redis)
-        if hearing.postgres or hearing.redis:
-            return ComponentState("ok", detail=asdict(hearing))
-        return ComponentState("degraded", detail=asdict(hearing), mode="changes_unheard")
-
     async def payment() -> ComponentState:
         seen = await breaker.snapshot()
         metrics.breaker("payment", seen.state)
@@ -86,9 +75,24 @@ def health_of(
     health.register("redis", redis, critical=False)
     health.register("postgres", postgres, critical=True)
     health.register("cache", flow_cache, critical=False)
-    health.register("changes", flow_changes, critical=False)
+    health.register("changes", _check_of(changes, metrics), critical=False)
     health.register("payment", payment, critical=False)
     return health
+
+
+def _check_of(changes: FlowChanges, metrics: Metrics) -> Check:
+    async def flow_changes() -> ComponentState:
+        hearing = changes.hearing
+        if not (hearing.postgres or hearing.redis):
+            # Just started, or both just lost: made again in a moment, they are no news.
+            await asyncio.sleep(GRACE_S)
+            hearing = changes.hearing
+        metrics.changes.connected(postgres=hearing.postgres, redis=hearing.redis)
+        if hearing.postgres or hearing.redis:
+            return ComponentState("ok", detail=asdict(hearing))
+        return ComponentState("degraded", detail=asdict(hearing), mode="changes_unheard")
+
+    return flow_changes
 
 
 async def _history(breaker: Breaker) -> list[dict[str, str]]:
