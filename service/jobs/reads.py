@@ -33,6 +33,8 @@ log = structlog.get_logger()
 LIMIT_S = 2.0
 #: What a read gets at least, though the first it is for has waited so long already.
 LEAST_S = 0.5
+#: The database gives up by the deadline, and says why; this is for when it does not.
+NET_S = 0.25
 #: Jobs of one query: each that is completed may bring a result of a megabyte.
 MOST_JOBS = 100
 #: Reads at once; a further one is begun only when the last is so old that it is slow, or lost.
@@ -108,7 +110,7 @@ class StatusReads:
         self._on_query()
         try:
             with deadline.instead(left_s):
-                async with asyncio.timeout(left_s):
+                async with asyncio.timeout(left_s + NET_S):
                     found = await self._load(list(batch))
         except (TimeoutError, DeadlineExceeded) as error:
             _fail(batch, QueryTimeout(), error)

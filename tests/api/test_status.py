@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from scripts.devservers import EmbeddedPostgres
 from service.api import keys
-from service.jobs.models import Status
-from service.jobs.repository import JobRepository
+from service.database import Database, Row
 from tests.support.gate import TEXT, Gate, OpenGate, problem
-from tests.support.servers import migrate
+from tests.support.servers import execute, migrate
 
 LETTER = {
     "purpose": "cancellation",
@@ -28,16 +26,19 @@ OTHER = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def queries(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[UUID]]:
+def queries(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """The jobs of every query for statuses from now on."""
-    made: list[Sequence[UUID]] = []
-    really = JobRepository.statuses
+    made: list[Sequence[str]] = []
+    really = Database.fetch
 
-    async def counted(self: JobRepository, job_ids: Sequence[UUID]) -> dict[UUID, Status]:
-        made.append(job_ids)
-        return await really(self, job_ids)
+    async def counted(
+        self: Database, statement: str, params: Mapping[str, Any] | None = None, **more: Any
+    ) -> list[Row]:
+        if getattr(statement, "name", "") == "read_statuses":
+            made.append((params or {})["job_ids"])
+        return await really(self, statement, params, **more)
 
-    monkeypatch.setattr(JobRepository, "statuses", counted)
+    monkeypatch.setattr(Database, "fetch", counted)
     return made
 
 
@@ -57,7 +58,7 @@ async def finished(gate: Gate) -> str:
 
 
 async def test_final_answer_is_kept_and_stays_the_same(
-    gate: Gate, queries: list[Sequence[UUID]]
+    gate: Gate, queries: list[Sequence[str]]
 ) -> None:
     path = await finished(gate)
     answers = [await gate.get(path) for _ in range(5)]
@@ -115,7 +116,7 @@ async def test_final_answers_outlast_the_database(
 
 
 async def test_many_polls_at_once_share_their_reads(
-    gate: Gate, queries: list[Sequence[UUID]]
+    gate: Gate, queries: list[Sequence[str]]
 ) -> None:
     path = f"/text-summary/status?job_id={(await gate.buy())['id']}"
     await gate.get(path)  # connections and flow are there
@@ -210,3 +211,41 @@ async def until_waiting(gate: Gate, number: int) -> None:
     async with asyncio.timeout(15):
         while gate.app[keys.METRICS].status.waiting != number:
             await asyncio.sleep(0.01)
+
+
+async def test_what_is_done_by_hand_to_a_finished_job_shows(gate: Gate) -> None:
+    path = await finished(gate)
+    job_id = path.rpartition("=")[2]
+    execute(gate.database_url, f"UPDATE jobs SET result = 'mended' WHERE id = '{job_id}'")
+    async with asyncio.timeout(15):
+        while (await (await gate.get(path)).json())["result"] != "mended":
+            await asyncio.sleep(0.01)
+    execute(gate.database_url, f"DELETE FROM jobs WHERE id = '{job_id}'")
+    async with asyncio.timeout(15):
+        while (await gate.get(path)).status != 404:
+            await asyncio.sleep(0.01)
+
+
+async def test_nothing_is_kept_over_a_gap_in_the_messages(
+    gate: Gate, queries: list[Sequence[str]]
+) -> None:
+    path = await finished(gate)
+    queries.clear()
+    gate.app[keys.STATUSES].gap()
+    assert (await gate.get(path)).status == 200
+    assert len(queries) == 1
+
+
+async def test_answers_are_counted_by_where_they_came_from(gate: Gate) -> None:
+    path = await finished(gate)
+    await gate.get(path)
+    await gate.get(f"/text-summary/status?job_id={(await gate.buy())['id']}&wait=0.3")
+    page = await (await gate.get("/metrics")).text()
+    for line in (
+        'tollgate_status_answers_total{source="cache"}',
+        'tollgate_status_answers_total{source="database"}',
+        'tollgate_status_waits_total{outcome="unchanged"} 1.0',
+        "tollgate_status_waiting 0.0",
+        "tollgate_status_queries_total",
+    ):
+        assert line in page

@@ -114,7 +114,7 @@ async def test_a_read_that_hangs_ends_in_time_and_others_do_not_wait_for_it(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LIMIT_S", 0.6)
-    monkeypatch.setattr(module, "LEAST_S", 0.1)
+    monkeypatch.setattr(module, "NET_S", 0.1)
     reads, hung, job = StatusReads(table.statuses), table.add(), table.add()
     table.let.clear()
     began_s = time.monotonic()
