@@ -67,13 +67,14 @@ class Served:
         except aiohttp.ClientConnectorError:
             return 0
 
-    async def slow_request(self, seconds: float) -> asyncio.Task[tuple[int, str]]:
-        """One that a worker has begun to work on."""
-        began = self.folder / "slow-began"
-        began.unlink(missing_ok=True)
-        task = asyncio.create_task(self.get(f"{self.public}/slow?s={seconds}"))
-        await until(began.exists)
+    async def slow_request(self) -> asyncio.Task[tuple[int, str]]:
+        """One that a worker has begun to work on, and does until it may end."""
+        task = asyncio.create_task(self.get(f"{self.public}/slow"))
+        await until((self.folder / "slow-began").exists)
         return task
+
+    def let_slow_end(self) -> None:
+        (self.folder / "slow-may-end").touch()
 
     async def ended(self) -> int:
         return await asyncio.to_thread(self.process.wait, PATIENCE_S)
@@ -162,14 +163,14 @@ async def until_status(ask: Callable[[], Awaitable[int]], expected: int) -> None
 async def test_stopping_loses_no_request_and_leaves_nothing(start: Start, number: int) -> None:
     async with start(drain_delay=2.0) as served:
         (worker,) = served.workers()
-        slow = await served.slow_request(5)
+        slow = await served.slow_request()
         served.process.send_signal(number)
         await until_status(lambda: served.status(f"{served.internal}/readyz"), 503)
         assert await served.status(f"{served.public}/readyz") == 503
         assert await served.status(f"{served.public}/about") == 200, "still accepting"
         await until_status(lambda: served.status(f"{served.public}/about"), 0)
-        assert not slow.done(), "the delay is over before the request is, or nothing is shown here"
         assert await served.status(f"{served.internal}/readyz") == 503, "probes to the last"
+        served.let_slow_end()
         assert await slow == (200, "done")
         assert await served.ended() == 0
         assert not alive(worker)
@@ -199,7 +200,7 @@ async def test_draining_answers_end_their_connections(start: Start) -> None:
 async def test_request_that_never_ends_is_cancelled_after_its_time(start: Start) -> None:
     async with start(drain_delay=0.0, shutdown_timeout=0.5) as served:
         (worker,) = served.workers()
-        slow = await served.slow_request(1000)
+        slow = await served.slow_request()
         served.process.send_signal(signal.SIGTERM)
         assert await served.ended() == 0
         with pytest.raises(aiohttp.ClientError):
@@ -213,7 +214,7 @@ async def test_second_signal_does_not_wait_for_requests(
     monkeypatch.setenv("TEST_SAME_WISH_S", "0")
     async with start(drain_delay=300.0, shutdown_timeout=300.0) as served:
         (worker,) = served.workers()
-        slow = await served.slow_request(1000)
+        slow = await served.slow_request()
         served.process.send_signal(signal.SIGTERM)
         await until(lambda: bool(served.events("worker_leaving")))
         served.process.send_signal(signal.SIGINT)
@@ -230,11 +231,13 @@ async def test_ctrl_c_that_arrives_on_two_ways_is_one_wish(
     monkeypatch.setenv("TEST_SAME_WISH_S", "60")
     async with start(drain_delay=0.5) as served:
         (worker,) = served.workers()
-        slow = await served.slow_request(4)
+        slow = await served.slow_request()
         os.kill(worker, signal.SIGINT)
         served.process.send_signal(signal.SIGINT)
         await until(lambda: bool(served.events("worker_leaving")))
         served.process.send_signal(signal.SIGTERM)
+        await until_status(lambda: served.status(f"{served.public}/about"), 0)
+        served.let_slow_end()
         assert await slow == (200, "done")
         assert await served.ended() == 0
 
@@ -291,13 +294,15 @@ async def test_orphaned_worker_leaves_and_frees_the_port(start: Start) -> None:
 async def test_reload_brings_new_settings_without_losing_a_request(start: Start) -> None:
     async with start(workers=1, default_flow="before", drain_delay=1.0) as served:
         (old,) = served.workers()
-        slow = await served.slow_request(4)
+        slow = await served.slow_request()
         served.configure(workers=2, default_flow="after", port=1, drain_delay=1.0)
         served.process.send_signal(signal.SIGHUP)
 
         readiness: list[int] = []
         while len(served.events("worker_ready")) < 3 or alive(old):
             readiness.append(await served.status(f"{served.public}/readyz"))
+            if len(served.events("worker_leaving")) == 1:
+                served.let_slow_end()
             await asyncio.sleep(0.05)
         assert set(readiness) == {200}, "a replaced worker is no reason to leave the balancer"
         assert await slow == (200, "done")

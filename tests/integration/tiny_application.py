@@ -24,6 +24,13 @@ async def refused(request: web.Request) -> web.Response:
     return web.Response(status=429, text="inside")
 
 
+async def slow(_request: web.Request) -> web.Response:
+    (NOTES / "slow-began").touch()
+    while not (NOTES / "slow-may-end").exists():
+        await asyncio.sleep(0.02)
+    return web.Response(text="done")
+
+
 async def applications(settings: Settings) -> Applications:
     # After the fork, as in earnest: prometheus_client decides at import where its values live.
     from prometheus_client import CollectorRegistry  # noqa: PLC0415
@@ -40,11 +47,6 @@ async def applications(settings: Settings) -> Applications:
     async def about(_request: web.Request) -> web.Response:
         server = settings.server
         return web.json_response({"flow": server.default_flow, "port": server.port})
-
-    async def slow(request: web.Request) -> web.Response:
-        (NOTES / "slow-began").touch()
-        await asyncio.sleep(float(request.query["s"]))
-        return web.Response(text="done")
 
     async def hang(_request: web.Request) -> web.Response:
         while True:
