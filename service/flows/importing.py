@@ -14,8 +14,8 @@ from service.errors import ConfigurationError
 from service.flows.definition import FlowDefinition
 
 #: More is a wrong file.
-_FILE_LIMIT_BYTES = 16 * 1024 * 1024
-_MAX_FLOWS = 1000
+_FILE_LIMIT_BYTES = 64 * 1024 * 1024
+_MAX_FLOWS = 20_000
 
 
 def read_definitions(path: Path) -> tuple[FlowDefinition, ...]:

@@ -66,10 +66,12 @@ SELECT uid, slug
   FROM flows
  WHERE uid = ANY(%(uids)s::uuid[]);
 
--- name: save_flow (long)
--- Inserts a flow or replaces its definition; its uid stays.
+-- name: save_flows (long)
+-- Inserts flows or replaces their definitions; their uids stay.
 INSERT INTO flows (uid, slug, name, definition, digest, enabled)
-VALUES (%(uid)s::uuid, %(slug)s, %(name)s, %(definition)s::jsonb, %(digest)s, %(enabled)s)
+SELECT uid, slug, name, definition, digest, enabled
+  FROM json_to_recordset(%(rows)s::json)
+       AS given (uid uuid, slug text, name text, definition jsonb, digest text, enabled boolean)
 ON CONFLICT (slug) DO UPDATE
    SET name = EXCLUDED.name,
        definition = EXCLUDED.definition,
@@ -78,12 +80,12 @@ ON CONFLICT (slug) DO UPDATE
        updated_at = now();
 
 -- name: drop_aliases (long)
--- Frees the names of a flow, and says which they were.
+-- Frees the names of flows, and says which they were.
 DELETE FROM flow_aliases
- WHERE flow_uid = %(uid)s::uuid
+ WHERE flow_uid = ANY(%(uids)s::uuid[])
 RETURNING alias;
 
 -- name: save_aliases (long)
--- The names of a flow.
+-- The names of flows, pair by pair.
 INSERT INTO flow_aliases (alias, flow_uid)
-SELECT unnest(%(aliases)s::text[]), %(uid)s::uuid;
+SELECT unnest(%(aliases)s::text[]), unnest(%(uids)s::uuid[]);

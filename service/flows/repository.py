@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,8 @@ from service.flows.models import ImportReport
 _QUERIES = load_queries("service.flows")
 #: Any number that no other advisory lock of this service uses ("flow" in ASCII).
 _IMPORT_LOCK = 0x666C6F77
+#: Flows written by one statement: few statements, each far from its time limit.
+_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,13 @@ class FlowRepository:
             freed = await _free_aliases(transaction, changed)
             names = {slug: {*given[slug].aliases, str(uid)} for slug, uid in changed.items()}
             await _refuse_clashes(transaction, names, changed)
-            for slug, uid in changed.items():
-                await transaction.execute(_QUERIES.save_flow, _row(given[slug], uid))
+            for part in _parts(list(changed.items())):
+                rows_json = json.dumps([_row(given[slug], uid) for slug, uid in part])
+                await transaction.execute(_QUERIES.save_flows, {"rows": rows_json})
+                pairs = [(str(uid), name) for slug, uid in part for name in sorted(names[slug])]
                 await transaction.execute(
-                    _QUERIES.save_aliases, {"uid": str(uid), "aliases": sorted(names[slug])}
+                    _QUERIES.save_aliases,
+                    {"uids": [uid for uid, _ in pairs], "aliases": [name for _, name in pairs]},
                 )
         report = ImportReport(
             created=tuple(sorted(changed.keys() - stored.keys())),
@@ -115,6 +120,11 @@ class FlowRepository:
         )
         touched = freed.union(*names.values())
         return Saved(report, tuple(changed.values()), tuple(sorted(touched)))
+
+
+def _parts(changed: Sequence[tuple[str, UUID]]) -> Iterator[Sequence[tuple[str, UUID]]]:
+    for first in range(0, len(changed), _AT_ONCE):
+        yield changed[first : first + _AT_ONCE]
 
 
 def _uid(definition: FlowDefinition, row: Mapping[str, Any] | None) -> UUID:
@@ -131,11 +141,9 @@ def _uid(definition: FlowDefinition, row: Mapping[str, Any] | None) -> UUID:
 
 async def _free_aliases(transaction: Transaction, changed: Mapping[str, UUID]) -> set[str]:
     """Before any is taken: one import may pass a name from one flow to another."""
-    freed: set[str] = set()
-    for uid in changed.values():
-        rows = await transaction.fetch(_QUERIES.drop_aliases, {"uid": str(uid)})
-        freed.update(row["alias"] for row in rows)
-    return freed
+    uids = [str(uid) for uid in changed.values()]
+    rows = await transaction.fetch(_QUERIES.drop_aliases, {"uids": uids})
+    return {row["alias"] for row in rows}
 
 
 async def _refuse_clashes(
@@ -165,7 +173,7 @@ def _row(definition: FlowDefinition, uid: UUID) -> dict[str, Any]:
         "uid": str(uid),
         "slug": definition.slug,
         "name": definition.name,
-        "definition": json.dumps(definition.document(), ensure_ascii=False),
+        "definition": definition.document(),
         "digest": definition.digest(),
         "enabled": definition.enabled,
     }
