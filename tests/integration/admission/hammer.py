@@ -1,7 +1,7 @@
-"""One process of the fleet test: takes from one bucket as fast as it may, prints what it got.
+"""One process of the fleet test: takes from buckets as fast as it may, prints what it got.
 
-Arguments: URL, exact|racing, tokens, period in s, burst, seconds to run. Output: the server times
-(µs) of its admissions as a JSON list.
+Arguments: URL, exact|racing, seconds to run, and for each bucket its tokens, period in s and burst
+with commas between. Output: the server times (µs) of its admissions from each as JSON lists.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ from service.settings import RedisSettings
 from service.store.client import Store
 from tests.support.broken.racing_limiter import RacingLimiter
 
+#: Of each bucket.
+CLIENTS = 4
 
-async def main(url: str, variant: str, policy: Policy, run_s: float) -> None:
+
+async def main(url: str, variant: str, run_s: float, policies: list[Policy]) -> None:
     store = Store(RedisSettings(timeout=10.0), url=url)
     limiter = Limiter(store, workers_hint=1) if variant == "exact" else RacingLimiter(store)
-    charges = (Charge(policy, Subject("client", "hammered")),)
-    admitted: list[int] = []
+    admitted: list[list[int]] = [[] for _ in policies]
     end_s = time.monotonic() + run_s
 
-    async def client() -> None:
+    async def client(number: int) -> None:
+        charges = (Charge(policies[number], Subject("client", "hammered")),)
         while time.monotonic() < end_s:
             decision = await limiter.take(charges)
             assert not decision.degraded
             if decision.allowed:
-                admitted.append(decision.decided_at_us)
+                admitted[number].append(decision.decided_at_us)
 
-    await asyncio.gather(*(client() for _ in range(4)))
+    await asyncio.gather(*(client(n) for n in range(len(policies)) for _ in range(CLIENTS)))
     await store.close()
     print(json.dumps(admitted))
 
 
 if __name__ == "__main__":
-    _, url, variant, tokens, period_s, burst, run_s = sys.argv
-    hammered = Policy("hammered", int(tokens), int(period_s), int(burst))
-    asyncio.run(main(url, variant, hammered, float(run_s)))
+    _, url, variant, run_s, *rates = sys.argv
+    hammered = [Policy(f"bucket-{rate}", *map(int, rate.split(","))) for rate in rates]
+    asyncio.run(main(url, variant, float(run_s), hammered))

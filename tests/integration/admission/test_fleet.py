@@ -1,4 +1,4 @@
-"""The promise itself: several processes, one bucket, and no window with a token too many."""
+"""The promise itself: several processes, the same buckets, no window with a token too many."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import json
 import os
 import sys
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[3]
 PROCESSES = 3
+Rate = tuple[int, int, int]
+#: Tokens, period in s, burst.
+RATES: tuple[Rate, ...] = ((100, 1, 20), (1000, 1, 100), (100, 1, 1), (1, 1, 1), (30, 60, 30))
 
 
-async def hammer(
-    url: str, variant: str, rate: tuple[int, int, int], run_s: float = 1.5
-) -> list[int]:
-    """Server times (µs) of all admissions, in order."""
+async def hammer(url: str, variant: str, *rates: Rate, run_s: float = 1.5) -> list[list[int]]:
+    """Server times (µs) of all admissions from the bucket of each rate, in order."""
     command = [
         sys.executable, str(Path(__file__).with_name("hammer.py")),
-        url, variant, *map(str, rate), str(run_s),
+        url, variant, str(run_s), *(",".join(map(str, rate)) for rate in rates),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = [
@@ -32,7 +32,8 @@ async def hammer(
     ]
     outputs = [await process.communicate() for process in started]
     assert [process.returncode for process in started] == [0] * PROCESSES
-    return sorted(time for output, _ in outputs for time in json.loads(output))
+    found = [json.loads(output) for output, _ in outputs]
+    return [sorted(chain.from_iterable(each)) for each in zip(*found, strict=True)]
 
 
 def worst_excess(times_us: list[int], tokens: int, period_s: int, burst: int) -> Fraction:
@@ -46,20 +47,19 @@ def worst_excess(times_us: list[int], tokens: int, period_s: int, burst: int) ->
     return worst
 
 
-@pytest.mark.parametrize(
-    "rate", [(100, 1, 20), (1000, 1, 100), (100, 1, 1), (1, 1, 1), (30, 60, 30)], ids=str
-)
-async def test_no_window_admits_more_than_burst_plus_rate(
-    redis_url: str, rate: tuple[int, int, int]
-) -> None:
-    times_us = await hammer(redis_url, "exact", rate)
-    assert worst_excess(times_us, *rate) <= 0
-    tokens, period_s, burst = rate
-    # Nor less: the bucket gave what it had over the time the slowest start left.
-    span_s = (times_us[-1] - times_us[0]) / 1_000_000
-    assert len(times_us) >= min(burst, 20) + 0.5 * span_s * tokens / period_s - 1
+async def test_no_window_admits_more_than_burst_plus_rate(redis_url: str) -> None:
+    found = await hammer(redis_url, "exact", *RATES)
+    for rate, times_us in zip(RATES, found, strict=True):
+        assert worst_excess(times_us, *rate) <= 0, rate
+        tokens, period_s, burst = rate
+        # Nor less: the bucket gave what it had over the time the slowest start left. A busy machine
+        # may not ask for a thousand a second.
+        share = 0.5 if tokens <= 100 else 0.1
+        span_s = (times_us[-1] - times_us[0]) / 1_000_000
+        assert len(times_us) >= min(burst, 20) + share * span_s * tokens / period_s - 1, rate
 
 
 async def test_the_check_sees_a_limiter_that_reads_before_it_writes(redis_url: str) -> None:
     rate = (100, 1, 20)
-    assert worst_excess(await hammer(redis_url, "racing", rate), *rate) > 0
+    [times_us] = await hammer(redis_url, "racing", rate)
+    assert worst_excess(times_us, *rate) > 0
