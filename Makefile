@@ -10,12 +10,14 @@ PIP := -m pip --quiet --disable-pip-version-check install
 STAMP := .venv/.made-from-locks
 FUZZ_STAMP := .venv-schemathesis/.made-from-lock
 BENCH_STAMP := .venv-bench/.made-from-lock
+# No environment: what the tests of pages need beside .venv.
+BROWSER_STAMP := .venv-browser/.made-from-lock
 UV ?= uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test demo check lock schemathesis bench chaos chaos-limits clean
+.PHONY: help venv run test demo check lock schemathesis browser bench chaos chaos-limits clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -41,6 +43,9 @@ check: $(STAMP)  ## Style, types, import layers, configuration
 schemathesis: $(STAMP) $(FUZZ_STAMP)  ## Fuzz every route by its own description, /openapi.json
 	@exec $(BIN)/python -m scripts.fuzz $(ARGS)
 
+browser: $(STAMP) $(BROWSER_STAMP)  ## Drive the pages in a headless Chromium; pictures in build/screenshots
+	@PYTHONPATH=.venv-browser exec $(BIN)/python -m pytest -n 0 tests/browser $(ARGS)
+
 bench: $(STAMP) $(BENCH_STAMP)  ## Tollgate beside a bare handler and FastAPI + slowapi (ARGS=--quick)
 	@exec $(BIN)/python -m scripts.bench $(ARGS)
 
@@ -56,6 +61,7 @@ lock:  ## Write the lock files anew; needs uv (ARGS=--upgrade for newer versions
 	$(COMPILE) setup.cfg --extra dev -c $(LOCKS)/runtime.lock -o $(LOCKS)/dev.lock
 	sed -n '/^embedded =/,/^[^ ]/s/^  *//p' setup.cfg | $(COMPILE) - --no-deps -o $(LOCKS)/embedded.lock
 	echo 'schemathesis==4.32.5' | $(COMPILE) - -o $(LOCKS)/schemathesis.lock
+	echo 'playwright==1.65.2' | $(COMPILE) - -c $(LOCKS)/dev.lock -o $(LOCKS)/browser.lock
 	printf '%s\n' fastapi slowapi 'limits[redis]' 'redis[hiredis]' uvicorn uvloop httptools | \
 		$(COMPILE) - -o $(LOCKS)/bench.lock
 
@@ -81,6 +87,12 @@ $(BENCH_STAMP): $(LOCKS)/bench.lock | python
 	@echo "Making .venv-bench from config/requirements/bench.lock (what Tollgate is compared with) ..."
 	@rm -rf .venv-bench && $(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python $(PIP) --require-hashes --no-deps -r $<
+	@touch $@
+
+$(BROWSER_STAMP): $(LOCKS)/browser.lock $(STAMP)
+	@echo "Making .venv-browser from config/requirements/browser.lock (what drives the browser) ..."
+	@rm -rf .venv-browser
+	@$(BIN)/python $(PIP) --require-hashes --no-deps --target .venv-browser -r $<
 	@touch $@
 
 .PHONY: python

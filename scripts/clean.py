@@ -17,6 +17,7 @@ MADE = (
     ".venv",
     ".venv-schemathesis",
     ".venv-bench",
+    ".venv-browser",
     "build",
     "dist",
     "*.egg-info",

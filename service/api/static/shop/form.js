@@ -104,7 +104,7 @@ export class Form {
 
   fill(input) {
     for (const [id, entry] of this.fields) {
-      entry.control.write(id in input ? input[id] : null);
+      entry.control.write(id in input ? input[id] : entry.field.data?.default);
       this.mark(entry, []);
     }
     this.note.replaceChildren();
@@ -217,8 +217,10 @@ function color(attributes) {
     node.value = picker.value;
     node.dispatchEvent(new Event("change", { bubbles: true }));
   });
-  node.addEventListener("input", () => { picker.value = node.value; });
-  return { ...line(node), node: el("div", { class: "beside" }, node, picker) };
+  const draw = () => { picker.value = node.value; };
+  node.addEventListener("input", draw);
+  const write = (value) => { node.value = value ?? ""; draw(); };
+  return { ...line(node), node: el("div", { class: "beside" }, node, picker), write };
 }
 
 function files(field, attributes) {

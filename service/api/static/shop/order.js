@@ -3,7 +3,7 @@ import { Problem, call, patiently, problemNote, waitingNote } from "./api.js";
 import { badge, el, say } from "./dom.js";
 import { Form, hasSecrets } from "./form.js";
 import { freshIdentifier } from "./hash.js";
-import { add, change, find, order, referenceOf, remove } from "./runs.js";
+import { add, change, find, order, pause, referenceOf, remove } from "./runs.js";
 import { readable } from "./text.js";
 import { inSandbox, payByHand, priceOf } from "./wallet.js";
 
@@ -147,7 +147,8 @@ function steps() {
 /** Orders of which it is not known what became: asked for again, under their own keys. */
 export function resume(run) {
   const signal = new AbortController().signal;
-  return order(run, { signal, waiting: () => null })
+  const waiting = (problem, until) => pause(run.key, problem, until);
+  return order(run, { signal, waiting })
     .then((started) => change(run.key, { started }))
     .catch((error) => { if (find(run.key)) change(run.key, { refused: error.message }); });
 }

@@ -12,6 +12,8 @@ export const MOMENTS = {
   month: [/^(\d{4})-(\d\d)$/, "YYYY-MM"],
   week: [/^(\d{4})-W(\d\d)$/, "YYYY-Www"],
 };
+/** Types whose values are one text. */
+const WRITTEN = new Set([...TEXTS, ...Object.keys(MOMENTS), "color"]);
 const MAX_TEXT = 100_000;
 const MAX_ITEMS = 1000;
 // What Python's strip() takes for blank; the service asks that.
@@ -57,8 +59,12 @@ export function faultsOf(field, raw) {
     return [raw === null || raw === undefined ? "is required" : "is required and must not be empty"];
   }
   if (typeof raw === "string" && raw.includes("\0")) return ["holds a NUL character; remove it"];
-  if (TEXTS.has(field.type)) return textFaults(field, raw);
   if (field.type === "number" || field.type === "range") return numberFaults(field, raw);
+  const length = typeof raw === "string" ? [...raw].length : 0;
+  if (length > MAX_TEXT && WRITTEN.has(field.type)) {
+    return [`must have at most ${MAX_TEXT} characters (it has ${length})`];
+  }
+  if (TEXTS.has(field.type)) return textFaults(field, raw, length);
   if (field.type in MOMENTS) return momentFaults(field, raw);
   if (isListed(field)) return choiceFaults(field, raw);
   if (field.type === "color") {
@@ -68,9 +74,7 @@ export function faultsOf(field, raw) {
   return typeof raw === "boolean" ? [] : ["must be true or false (not a text, not a number)"];
 }
 
-function textFaults(field, text) {
-  const length = [...text].length;
-  if (length > MAX_TEXT) return [`must have at most ${MAX_TEXT} characters (it has ${length})`];
+function textFaults(field, text, length) {
   const faults = countFaults(field, length, "have # characters");
   const asked = valuesOf(field, "format").map((name) => name.toLowerCase());
   if (field.type === "email" || field.type === "url") asked.push(field.type);
@@ -112,11 +116,10 @@ function numberFaults(field, raw) {
       if (wrong(compare(found, exact(limit)))) faults.push(`must be ${words} ${limit}`);
     }
   }
-  if (valuesOf(field, "format").some((name) => name.toLowerCase() === "integer") && !Number.isInteger(value)) {
-    faults.push("must be a whole number");
-  }
-  if (field.type === "range") faults.push(...rangeFaults(field.data || {}, found));
-  return faults;
+  const asked = valuesOf(field, "format").some((name) => name.toLowerCase() === "integer");
+  if (asked && !Number.isInteger(value)) faults.push("must be a whole number");
+  if (field.type !== "range") return faults;
+  return [...faults, ...rangeFaults(field.data || {}, asked ? exact(Math.trunc(value)) : found)];
 }
 
 const BOUNDS = [

@@ -246,7 +246,8 @@ function resultOf(run) {
 function failureOf(run) {
   const { status, message } = run.status;
   const until = run.started.submitResultTime;
-  const back = until && el("p", {}, "What was paid for it comes back by itself after ", moment(until), ".");
+  const what = run.began || run.paid ? "What you paid" : "If you paid for it all the same, that";
+  const back = until && el("p", {}, `${what} comes back by itself after `, moment(until), ".");
   return el("section", { class: "notice bad" },
     el("h2", {}, status === "failed" ? "The run failed" : "Lost sight of"),
     el("p", {}, message || "The service gives no reason."), back);

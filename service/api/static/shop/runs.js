@@ -136,7 +136,7 @@ async function follow(key, signal) {
   }
 }
 
-function pause(key, problem, until) {
+export function pause(key, problem, until) {
   if (!problem && !pauses.has(key)) return;
   if (problem) pauses.set(key, [problem, until]);
   else pauses.delete(key);
