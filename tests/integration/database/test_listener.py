@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -18,12 +18,20 @@ from service.errors import ConfigurationError
 from service.settings import DatabaseSettings
 from tests.support.ear import PATIENCE_S, Ear
 from tests.support.postgres import ask
+from tests.support.servers import Servers
 
 #: The product's own times, made short.
 SHORT = {"QUIET_S": 0.3, "ANSWER_S": 0.7, "LONGEST_PAUSE_S": 0.3}
 
 
 Listen = Callable[..., Awaitable[Listener]]
+
+
+@pytest.fixture(scope="module")
+def database_url(servers: Servers) -> Iterator[str]:
+    """One for all: what was told before is not heard."""
+    with servers.cloned_database() as url:
+        yield url
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 
 from tests.support.postgres import ask
+from tests.support.servers import Servers
 
 ONE, TWO, THREE = (f"00000000-0000-0000-0000-00000000000{n}" for n in (1, 2, 3))
 
@@ -30,6 +31,7 @@ class Book:
     def __init__(self, url: str, listening: Any) -> None:
         self.url = url
         self._listening = listening
+        ask(url, "TRUNCATE flows, flow_aliases, flow_changes CASCADE")
         for uid, slug in ((ONE, "one"), (TWO, "two")):
             ask(url, f"INSERT INTO flows VALUES ('{uid}', '{slug}', '{slug}', '{{}}', 'd', true)")
             ask(url, f"INSERT INTO flow_aliases VALUES ('{slug}', '{uid}')")
@@ -64,13 +66,18 @@ def _together(parts: list[tuple[list[str], list[str]]]) -> tuple[set[str], set[s
     return uids, {alias for _, some in parts for alias in some}
 
 
-@pytest.fixture
-def book(database_url: str) -> Iterator[Book]:
-    with closing(psycopg2.connect(database_url)) as listening:
-        listening.autocommit = True
-        with listening.cursor() as cursor:
+@pytest.fixture(scope="module")
+def listening(servers: Servers) -> Iterator[Any]:
+    with servers.cloned_database() as url, closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
             cursor.execute("LISTEN tollgate_flows")
-        yield Book(database_url, listening)
+        yield connection
+
+
+@pytest.fixture
+def book(listening: Any, servers: Servers) -> Book:
+    return Book(servers.postgres.url_of(listening.info.dbname), listening)
 
 
 SAVE = (

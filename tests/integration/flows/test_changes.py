@@ -300,7 +300,7 @@ async def test_a_load_begun_before_the_change_and_ended_after_it_does_not_stay(
 ) -> None:
     async with FaultProxy.before(sold) as slow:
         worker = await hire(database=slow.url, listen=sold)
-        await slow.delay(0.3)
+        await slow.delay(0.1)
         reading = asyncio.create_task(worker.version())
         async with asyncio.timeout(PATIENCE_S):
             while not ask(
