@@ -233,6 +233,8 @@ async def _start_background(
     )
     # Undone in reverse: no new claims, then the runs end, then their leases need no renewal.
     stack.push_async_callback(reconciler.leave_quietly)
+    for loop in loops:  # not at the end of a pause that grew while it was away
+        services.database.on_reached(loop.wake)
     for loop in loops[1:]:
         loop.start()
         stack.push_async_callback(loop.stop)

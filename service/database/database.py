@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,7 @@ class Database(StatementRunner):
         self._observer.watch(self.status)
         self._sender = Sender(self._observer, slow_s=settings.slow_query)
         self._read_only = ReadOnly()
+        self._on_reached: list[Callable[[], None]] = []
         self._pool: ConnectionPool | None = None
         self._reporter: asyncio.Task[None] | None = None
 
@@ -84,6 +85,7 @@ class Database(StatementRunner):
             connect_timeout_s=self._settings.connect_timeout,
             reserve=self._settings.reserve,
             observer=self._observer,
+            reached=self._tell_reached,
         )
         self._reporter = asyncio.create_task(self._report(), name="database-pool-status")
         try:
@@ -101,6 +103,14 @@ class Database(StatementRunner):
             await end(reporter)
         if pool:
             await pool.shut(_CLOSE_TIMEOUT_S)
+
+    def on_reached(self, told: Callable[[], None]) -> None:
+        """Call this whenever PostgreSQL can be reached again after it could not."""
+        self._on_reached.append(told)
+
+    def _tell_reached(self) -> None:
+        for told in self._on_reached:
+            told()
 
     @property
     def ready(self) -> bool:

@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import contextvars
 import time
+from collections.abc import Callable
 from typing import cast
 
 import aiopg.pool
@@ -57,6 +58,7 @@ class ConnectionPool(aiopg.pool.Pool):
         reserve: int | None = None,
         waiting_max: int = WAITING_MAX,
         observer: Observer | None = None,
+        reached: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(
             str(dsn), minsize, maxsize, connect_timeout_s,
@@ -68,6 +70,7 @@ class ConnectionPool(aiopg.pool.Pool):
         self._lanes: Lanes[Connection] = Lanes(maxsize, reserve=reserve, waiting_max=waiting_max)
         self._lent: dict[Connection, Lane] = {}
         self._observer: Observer = observer or Nobody()
+        self._reached = reached
         self._openers: set[asyncio.Task[Connection]] = set()
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
@@ -218,6 +221,7 @@ class ConnectionPool(aiopg.pool.Pool):
             log.info("database_reached", server=str(self._server))
             self._outage.end()
             self._outage = None
+            self._reached()
         self._free.append(connection)
         self._serve()
         self._note_size()

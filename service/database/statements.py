@@ -30,6 +30,8 @@ Params = Mapping[str, Any]
 # The server gives up this much before the client does (a tenth of short limits): the error then
 # arrives on a connection that stays usable, and says for certain that nothing was written.
 _SERVER_MARGIN_S = 0.5
+# Nothing heard for so long is silence, whoever had no more time than that.
+_SILENCE_S = 1.0
 # Asked for less than this, no server would ever be in time.
 _LEAST_S = 0.01
 
@@ -87,7 +89,7 @@ class Limit:
     """
 
     seconds: float
-    #: Cut short by the request's own end: silence until then does not mean that nobody is there.
+    #: Cut very short by the request's own end: silence until then says nothing of the server.
     cut: bool = False
     #: Other settings for this transaction, as SQL.
     besides: str = ""
@@ -109,7 +111,7 @@ def limit_until(
     if shorter_s is not None:
         wanted_s = min(wanted_s, shorter_s)
     left_s = at_most(wanted_s)
-    return Limit(left_s, cut=left_s < wanted_s, besides=besides)
+    return Limit(left_s, cut=left_s < min(wanted_s, _SILENCE_S), besides=besides)
 
 
 class Sender:
