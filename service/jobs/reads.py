@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from itertools import islice
+from typing import cast
 from uuid import UUID
 
 import structlog
@@ -87,14 +88,18 @@ class StatusReads:
         reading.add_done_callback(self._reading.discard)
 
     async def _read_all(self) -> None:
-        while batch := self._next_batch():
-            self._last_s = now_s = time.monotonic()
-            waited_s = now_s - next(iter(batch.values())).since_s
-            try:
-                await self._read(batch, max(LEAST_S, LIMIT_S - waited_s))
-            finally:
-                for asked in batch.values():
-                    asked.cancel()  # whoever was told nothing: this worker closes
+        try:
+            while batch := self._next_batch():
+                self._last_s = now_s = time.monotonic()
+                waited_s = now_s - next(iter(batch.values())).since_s
+                try:
+                    await self._read(batch, max(LEAST_S, LIMIT_S - waited_s))
+                finally:
+                    for asked in batch.values():
+                        asked.cancel()  # whoever was told nothing: this worker closes
+        finally:
+            # In the step in which nobody was found waiting: who comes now begins another read.
+            self._reading.discard(cast(asyncio.Task[None], asyncio.current_task()))
 
     def _next_batch(self) -> dict[UUID, _Asked]:
         """The jobs asked for longest; none that nobody waits for any more."""

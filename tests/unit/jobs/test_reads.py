@@ -33,6 +33,14 @@ async def test_many_who_ask_for_one_job_share_at_most_two_reads(table: Table) ->
     assert table.readings == [[job.job_id], [job.job_id]]
 
 
+async def test_one_who_asks_again_at_once_is_read_for_again(table: Table) -> None:
+    reads, job = StatusReads(table.statuses), table.add()
+    async with asyncio.timeout(10):
+        for _ in range(10):
+            assert await reads.ask(job.job_id) == job
+    assert len(table.readings) == 10
+
+
 async def test_different_jobs_share_a_query(table: Table) -> None:
     reads = StatusReads(table.statuses)
     jobs = [table.add() for _ in range(50)]

@@ -76,8 +76,9 @@ async def test_those_who_wait_for_the_job_are_told_and_nobody_else(
 
 
 async def test_a_change_told_between_reading_and_waiting_is_not_missed(
-    table: Table, waiting: Waiting
+    table: Table, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 3600.0)
     seen = table.add()
     with waiting.watch(seen.job_id) as watch:
         after = table.change(seen.job_id)
