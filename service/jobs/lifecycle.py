@@ -56,6 +56,8 @@ log = structlog.get_logger()
 
 #: For writing down what became of a payment call, whatever the request has left.
 RECORD_S = 10.0
+#: How long the client waits for that.
+ANSWER_S = 2.5
 #: Between two tries at that.
 RECORD_PAUSE_S = 0.25
 #: At shutdown, for what clients have left behind; requests in hand have had their time before.
@@ -265,11 +267,18 @@ class Lifecycle:
         except PaymentOutcomeUnknown:
             await self._look_soon(new)
             raise
-        with deadline.instead(RECORD_S):
-            await self._attach(new, terms)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._detached.finish(self._attach(new, terms), name=f"attach-{new.id}")
+        except TimeoutError as error:  # it goes on without the client
+            raise PaymentOutcomeUnknown(NOT_READ_BACK) from error
 
     async def _attach(self, new: NewJob, terms: PaymentTerms) -> None:
         """The payment exists: write it down, and do not take the first no for an answer."""
+        with deadline.instead(RECORD_S):
+            await self._attach_by_deadline(new, terms)
+
+    async def _attach_by_deadline(self, new: NewJob, terms: PaymentTerms) -> None:
         while True:
             try:
                 if await self._repository.attach(new.id, terms, "payment-requested"):
