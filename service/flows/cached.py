@@ -23,4 +23,4 @@ def alias_key(name: str) -> str:
 def keys_of_change(uids: Iterable[UUID | str], aliases: Iterable[str]) -> tuple[str, ...]:
     """What a change of these flows and names makes old; nothing if it is of none."""
     keys = (*map(uid_key, uids), *map(alias_key, aliases))
-    return (*keys, INDEX) if keys else ()
+    return (INDEX, *keys) if keys else ()

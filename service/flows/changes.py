@@ -2,7 +2,8 @@
 
 The database itself records each change and tells of it (migration 0003). A worker hears of it
 
-- from PostgreSQL: it forgets, and makes the fleet forget, which counts once for each change;
+- from PostgreSQL: it forgets, and makes the fleet forget, which counts once for each change, and
+  is left to one worker where it is much (``claims``);
 - from Redis, told by whichever worker was first: it forgets its own copy;
 - at the latest from the record, which is looked through every few seconds, and at once when a
   connection was lost and made again. It is followed from where the fleet has got to, which stands
@@ -20,15 +21,17 @@ import random
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from service.cache.cache import TieredCache
-from service.database import Database, load_queries
+from service.database import Database, Row, load_queries
 from service.database.listener import Listener
 from service.errors import StoreUnavailable, TollgateError
 from service.flows.cached import NAMESPACE, keys_of_change
+from service.flows.claims import Claims
 from service.store import keys
 from service.store.client import Store
 from service.tasks import end
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 CHANNEL = "tollgate_flows"
 #: Between two looks into the record, spread so that a fleet does not look in step.
 LOOK_S = (3.0, 4.5)
+#: Changes of more values are told to Redis by one worker alone, in pieces of so many.
+MANY = 500
 #: After a look that failed.
 AGAIN_S = (0.5, 1.0)
 #: A change stays on record for so long; a worker or fleet that was away for longer starts cold.
@@ -93,6 +98,7 @@ class FlowChanges:
         self._subscription = store.subscription(
             keys.cache_channel(NAMESPACE), self._forgotten, gap=self._store_gap
         )
+        self._claims = Claims(store)
         self._position_key = keys.cache_position(NAMESPACE)
         #: How far the record was followed, a snapshot of PostgreSQL's; None: not known yet.
         self._position: str | None = None
@@ -198,12 +204,12 @@ class FlowChanges:
         await self._learn_position()
         rows = await self._database.fetch(_QUERIES.changes_since, {"position": self._position})
         await self._apply_told()
+        done = True
         for row in rows:
             if row["change"] is not None and row["change"] not in self._applied:
-                self._counts.heard("record")
-                keys_ = keys_of_change(row["uids"], row["aliases"])
-                await self._apply(Change(row["change"], keys_))
-        if rows[0]["position"] != self._position:
+                done &= await self._apply_found(row)
+        # What another worker is still at must be found again, by whoever looks, until it is done.
+        if done and rows[0]["position"] != self._position:
             self._position = rows[0]["position"]
             await self._note_position(self._position)
         if random.random() < _TIDY:  # noqa: S311 - no secret
@@ -212,6 +218,24 @@ class FlowChanges:
     async def _apply_told(self) -> None:
         while self._waiting:
             await self._apply(self._waiting.popleft())
+
+    async def _apply_found(self, row: Row) -> bool:
+        """False: it is large, and another worker's to do."""
+        change = Change(row["change"], keys_of_change(row["uids"], row["aliases"]))
+        if len(change.keys) <= MANY:
+            await self._apply(change)
+        else:
+            self._cache.drop()
+            if not await self._claims.do(change.name, partial(self._apply_many, change)):
+                return False
+            self._applied.append(change.name)
+        self._counts.heard("record")
+        return True
+
+    async def _apply_many(self, change: Change) -> None:
+        for first in range(0, len(change.keys), MANY):
+            some = change.keys[first : first + MANY]
+            await self._cache.invalidate(some, change=change.name)
 
     async def _apply(self, change: Change) -> None:
         if change.name in self._applied:

@@ -13,6 +13,9 @@ BREAKER_LIFE_MS = 7 * 86_400_000
 #: Longer than any load may take: the load's fence must not expire before it.
 CACHE_FENCE_LIFE_MS = 60_000
 
+#: A worker that died while it told of a large change is replaced after so long.
+CACHE_CLAIM_LIFE_MS = 30_000
+
 
 def bucket(policy: str, subject: str, *, shadow: bool) -> str:
     """A bucket's theoretical arrival time; lives until the bucket is full again.
@@ -60,6 +63,11 @@ def cache_fence(namespace: str, key: str) -> str:
 def cache_position(namespace: str) -> str:
     """How far the changes of what is cached were followed; lives for good, as the values may."""
     return f"fc:{namespace}:position"
+
+
+def cache_claim(namespace: str, change: str) -> str:
+    """Who tells of a large change, or that it has been done; lives CACHE_CLAIM_LIFE_MS."""
+    return f"fc:{namespace}:change:{change}"
 
 
 def cache_channel(namespace: str) -> str:

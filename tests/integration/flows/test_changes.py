@@ -21,11 +21,12 @@ from service.errors import UnknownFlow
 from service.flows import changes as following
 from service.flows.cached import INDEX, NAMESPACE
 from service.flows.catalog import Catalog
-from service.flows.changes import CHANNEL, KEPT_S, FlowChanges, Hearing
+from service.flows.changes import CHANNEL, KEPT_S, MANY, FlowChanges, Hearing
 from service.metrics.changes import ChangeCounts
 from service.settings import CacheSettings, DatabaseSettings, RedisSettings
 from service.store import keys
 from service.store.client import Store
+from service.store.subscription import Subscription
 from tests.support.ear import PATIENCE_S, Ear
 from tests.support.house import flow_definition
 from tests.support.postgres import ask
@@ -131,6 +132,15 @@ async def sold(database_url: str) -> str:
     return database_url
 
 
+async def overhear(store: Store) -> tuple[Ear, Subscription]:
+    """Whatever the workers tell each other from now on; the subscription is to be stopped."""
+    ear = Ear(keys.cache_channel(NAMESPACE))
+    subscription = store.subscription(ear.channel, ear.heard.append, gap=ear.gap)
+    await subscription.start()
+    await ear.until("gap")
+    return ear, subscription
+
+
 def write(url: str, version: str, where: str = "slug = 'echo'") -> None:
     ask(
         url,
@@ -188,7 +198,7 @@ async def test_one_change_counts_once_in_the_fleet(hire: Hire, sold: str) -> Non
     async with asyncio.timeout(PATIENCE_S):
         while any(worker.heard("redis") < 2 for worker in workers):
             await asyncio.sleep(0.005)
-    await ear.stop()
+    await subscription.stop()
     uid = flow_definition("echo").first_uid()
     assert sorted(published.heard[1:]) == [INDEX, f"uid:{uid}"]
     now = sum(worker.cache.statistics().loads.misses for worker in workers)
@@ -328,6 +338,55 @@ async def test_changes_of_any_size_and_unreadable_words_are_followed(hire: Hire,
     write(sold, "2", where="true")
     await worker.until("2")
     assert await worker.version("other") == "2"
+
+
+async def test_a_large_change_is_told_to_redis_by_one_worker_alone(hire: Hire, sold: str) -> None:
+    workers = [await hire(look_s=(0.2, 0.3)) for _ in range(3)]
+    for worker in workers:
+        assert await worker.version("n7") is None
+        assert await worker.version() == "1"
+    published = Ear(keys.cache_channel(NAMESPACE))
+    ear = workers[0].store.subscription(
+        published.channel, published.heard.append, gap=published.gap
+    )
+    await ear.start()
+    await published.until("gap")
+    ask(
+        sold,
+        f"INSERT INTO flow_aliases SELECT 'n' || i, uid FROM generate_series(1, {3 * MANY}) i,"
+        " flows WHERE slug = 'echo'",
+    )
+    for worker in workers:
+        await worker.until("1", "n7")
+    async with asyncio.timeout(PATIENCE_S):
+        while not all(worker.heard("record") for worker in workers):
+            await asyncio.sleep(0.01)
+    await subscription.stop()
+    told = [key for key in published.heard if key.startswith("alias:n")]
+    assert len(told) == len(set(told)) == 3 * MANY
+
+
+async def test_a_large_change_whose_worker_died_is_taken_up_by_another(
+    hire: Hire, sold: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "CACHE_CLAIM_LIFE_MS", 700)
+    worker = await hire(look_s=(0.1, 0.2))
+    assert await worker.version() == "1"
+    uid = flow_definition("echo").first_uid()
+    change = uuid.uuid4()
+    claim = keys.cache_claim(NAMESPACE, str(change))
+    await worker.store.client.set(claim, b"at it", px=keys.CACHE_CLAIM_LIFE_MS)
+    ask(sold, "ALTER TABLE flows DISABLE TRIGGER flows_updated")
+    write(sold, "2")
+    ask(
+        sold,
+        f"INSERT INTO flow_changes (change, uids, aliases) SELECT '{change}', '{{{uid}}}',"
+        f" array_agg('n' || i) FROM generate_series(1, {MANY}) i",
+    )
+    await worker.until("2")
+    async with asyncio.timeout(PATIENCE_S):
+        while await worker.store.client.get(claim) != b"done":
+            await asyncio.sleep(0.005)
 
 
 async def test_the_record_is_kept_for_a_day(hire: Hire, sold: str) -> None:
