@@ -193,7 +193,8 @@ async def test_deadline_passes_while_the_payment_is_written_down(
     make_shop: MakeShop, cancelling: bool
 ) -> None:
     """The client is told 504 in its time; the payment is attached all the same, at once."""
-    shop = await make_shop(cancelling=cancelling, **SHORT)
+    shorter = {**SHORT, "server": {"role": "web", "request_timeout": 2.1}}
+    shop = await make_shop(cancelling=cancelling, **shorter)
     shop.slow("after")
     starting = asyncio.create_task(shop.start())
     await until(lambda: len(shop.sandbox.ledger) == 1)
@@ -202,6 +203,23 @@ async def test_deadline_passes_while_the_payment_is_written_down(
         status, problem, _ = await starting
         assert (status, problem["type"]) == (504, "urn:tollgate:problem:deadline-exceeded")
         lock.rollback()
+    await consistent(shop)
+
+
+async def test_client_is_answered_long_before_its_deadline_though_nothing_can_be_written(
+    make_shop: MakeShop,
+) -> None:
+    """PostgreSQL has gone between the payment and its record: that takes what it takes, alone."""
+    shop = await make_shop(cancelling=False)
+    shop.slow("after")
+    starting = asyncio.create_task(shop.start())
+    await until(lambda: len(shop.sandbox.ledger) == 1)
+    with closing(shop.connect()) as lock:
+        lock.cursor().execute("LOCK TABLE jobs IN EXCLUSIVE MODE")
+        status, problem, _ = await asyncio.wait_for(starting, 15)
+        assert (status, problem["type"]) == (504, "urn:tollgate:problem:payment-outcome-unknown")
+        lock.rollback()
+    await shop.until_started()
     await consistent(shop)
 
 
