@@ -39,6 +39,8 @@ STOP_MARGIN_S = 10
 BACKLOG = 1024
 #: Files a worker may have open: each client that waits for news is one, and 1,024 is a usual limit.
 OPEN_FILES = 65_536
+#: Of a worker, beside its waiting clients: other clients, connections of its own, logs.
+OTHER_FILES = 500
 #: Only a restart changes these: they are about sockets that are open already.
 _KEPT_ON_RELOAD = ("host", "port", "internal_host", "internal_port", "role")
 
@@ -60,7 +62,7 @@ def serve(
     configure_logging(settings.logging)
     if "prometheus_client" in sys.modules:
         raise RuntimeError("prometheus_client is imported: workers could not share their metrics")
-    _allow_open_files()
+    _allow_open_files(settings.server.waiting_clients)
     master_pid = os.getpid()
     with ExitStack() as stack:
         listeners = _listen(settings.server, stack)
@@ -153,14 +155,16 @@ async def _applications(settings: Settings) -> Applications:
     return Applications(public, internal, drain, release)
 
 
-def _allow_open_files() -> None:
-    """As many as this process may give itself; its workers inherit it."""
+def _allow_open_files(waiting_clients: int) -> None:
+    """As many as this process may give itself; its workers inherit it. Says if they are too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     with contextlib.suppress(ValueError, OSError):  # where the system has a bound of its own
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < waiting_clients + OTHER_FILES:
+        log.warning("open_files_few", limit=wanted, waiting_clients=waiting_clients)
 
 
 def _listen(server: ServerSettings, stack: ExitStack) -> list[socket.socket]:

