@@ -85,8 +85,9 @@ def open_window(browser: Browser, house: House) -> Iterator[OpenWindow]:
 
     yield make
     for window in windows:
-        window.check()
+        window.page.unroute_all(behavior="ignoreErrors")
         window.page.context.close()
+        window.check()
 
 
 @pytest.fixture

@@ -213,12 +213,7 @@ def test_payment_that_comes_to_nothing_ends_the_run(window: Window) -> None:
 
 
 def test_without_a_sandbox_the_request_for_a_wallet_is_shown(window: Window) -> None:
-    def real(route: Route) -> None:
-        answer = route.fetch()
-        body = re.sub('data-sandbox="[^"]*"', 'data-sandbox=""', answer.text())
-        route.fulfill(response=answer, body=body)
-
-    window.page.route(re.compile(r"/$"), real)
+    changed(window, "/$", 'data-sandbox="[^"]*"', 'data-sandbox=""')
     window.house.sandbox("pace", {"pay_after_s": None})
     agent = {"agent_identifier": PRICED, "agent": {"pricing": "Dynamic"}}
     window.house.sandbox("agents", agent)
@@ -239,6 +234,57 @@ def test_without_a_sandbox_the_request_for_a_wallet_is_shown(window: Window) -> 
         expect(proof(page, "Result")).to_contain_text("Compare it with the one on chain.")
     finally:
         window.house.sandbox("pace", {"pay_after_s": 1})
+
+
+def changed(window: Window, address: str, old: str, new: str) -> None:
+    """Answers from there reach the page with this text in place of that."""
+
+    def change(route: Route) -> None:
+        answer = route.fetch(timeout=2 * PATIENCE_MS)
+        route.fulfill(response=answer, body=re.sub(old, new, answer.text()))
+
+    window.page.route(re.compile(address), change)
+
+
+def test_what_is_not_as_it_was_is_seen(window: Window) -> None:
+    window.forgiven = ("400 (Bad Request)",)
+    changed(window, "/start_job$", r'"input_hash":"....', '"input_hash":"0000')
+    changed(window, r"/status\?", "Keywords: ", "Keywords: bribed, ")
+    page = window.open()
+    order(page, "text-summary")
+    send(page)
+    expect(proof(page, "Input")).to_contain_text("Wrong: your browser works out")
+    # Nor does the payment service take terms that are not its own.
+    page.get_by_role("button", name="Pay in the sandbox").click()
+    expect(page.locator(".pay")).to_contain_text("signature invalid")
+    window.page.unroute(re.compile("/start_job$"))
+    order(page, "text-summary")
+    send(page)
+    page.get_by_role("button", name="Pay in the sandbox").click()
+    expect(page.locator(".result")).to_contain_text("bribed")
+    expect(proof(page, "Result")).to_contain_text("Wrong: your browser works out")
+    window.shot("wrong-light")
+
+
+def test_sandbox_out_of_reach_pays_by_itself(window: Window) -> None:
+    window.forgiven = ("net::ERR_FAILED",)
+    window.page.route("**/control/wallet/**", lambda route: route.abort())
+    page = window.open()
+    order(page, "csv-profile")
+    send(page)
+    expect(page.locator(".result")).to_be_visible()
+    expect(proof(page, "Result")).to_contain_text("Compare it with the one on chain.")
+
+
+def test_where_nothing_can_be_hashed_it_says_so(window: Window) -> None:
+    # As it is on a page that came over plain HTTP from another machine.
+    window.page.add_init_script("Object.defineProperty(crypto, 'subtle', { value: undefined })")
+    page = window.open()
+    order(page, "text-summary+free")
+    send(page)
+    expect(page.locator(".result")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("can work out hashes only on https")
+    expect(page.locator(".proof.good, .proof.bad")).to_have_count(0)
 
 
 def test_result_is_text_whatever_it_holds(window: Window) -> None:

@@ -63,7 +63,7 @@ class Window:
 
     def check(self) -> None:
         serious = [text for text in self.complaints if not any(f in text for f in self.forgiven)]
-        assert serious == []
+        assert not serious, "\n".join(serious)
 
     def _said(self, message: Any) -> None:
         if message.type in ("error", "warning"):

@@ -4,7 +4,8 @@ import { el, everySecond, say } from "./dom.js";
 /** An answer that is no success (RFC 9457), or none at all (`status` 0). */
 export class Problem extends Error {
   constructor(status, body, retryAfterS) {
-    super(body.detail || body.title || "The service cannot be reached.");
+    const said = body.detail || body.title || body.error?.message;
+    super(said || (status ? "It does not say why." : "Is this machine online?"));
     this.status = status;
     this.body = body;
     this.retryAfterS = retryAfterS;
@@ -18,6 +19,7 @@ export class Problem extends Error {
     if (this.status === 0) return "No connection to the service";
     if (this.status === 429) return "That was a little fast";
     if (this.status === 402) return "This has to be paid first";
+    if (this.body.error) return "The payment service refused it";
     if (this.code.startsWith("payment-")) return TITLES[this.code] || "Payments are away";
     return this.body.title || `The service answered ${this.status}`;
   }
