@@ -138,9 +138,8 @@ class TieredCache:
         """
         told = tuple(dict.fromkeys(keys_))
         self.drop(told)
+        # Whoever reads one of them here meanwhile tells Redis of it first.
         await self._fleet.invalidate(told, change or "")
-        # Once more: a read may have found the old value before Redis was told.
-        self.drop(told)
 
     def statistics(self) -> CacheStatistics:
         return CacheStatistics(
