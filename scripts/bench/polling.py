@@ -5,14 +5,80 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import cast
 
 from scripts.bench.load import LoadFailed
+from scripts.loopback import LOOPBACK
 
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: *(\d+)")
+
+
+class Client(asyncio.Protocol):
+    """One connection; ``told`` is called with each answer, of which it holds the last.
+
+    ``asked_s`` and ``answered_s`` (None: not yet) are on the monotonic clock.
+    """
+
+    def __init__(self, told: Callable[[Client], None]) -> None:
+        self._told = told
+        self.answer = b""
+        self.over = asyncio.Event()
+        self.asked_s = 0.0
+        self.answered_s: float | None = None
+
+    def ask(self, path: str) -> None:
+        self.answer, self.answered_s = b"", None
+        self.over.clear()
+        self.asked_s = time.monotonic()
+        self.transport.write(f"GET {path} HTTP/1.1\r\nHost: tollgate\r\n\r\n".encode())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.answer += data
+        head, end, body = self.answer.partition(b"\r\n\r\n")
+        if end and (length := _LENGTH.search(head)) and len(body) >= int(length[1]):
+            self.answered_s = time.monotonic()
+            self.over.set()
+            self._told(self)
+
+    @property
+    def head(self) -> str:
+        return self.answer.partition(b"\r\n\r\n")[0].decode()
+
+    @property
+    def status(self) -> int:
+        return int(self.answer[9:12])
+
+
+@asynccontextmanager
+async def clients(
+    port: int, number: int, told: Callable[[Client], None] = lambda _: None
+) -> AsyncIterator[list[Client]]:
+    """So many connections, closed afterwards."""
+    loop = asyncio.get_running_loop()
+    found: list[Client] = []
+    try:
+        for _ in range(number):
+            _, client = await loop.create_connection(lambda: Client(told), LOOPBACK, port)
+            found.append(client)
+        yield found
+    finally:
+        for client in found:
+            client.transport.abort()
+        await asyncio.sleep(0.05)  # they close in the next turns of the loop
+
+
+async def answered(waiting: Sequence[Client], *, within_s: float) -> None:
+    """Until all of these have been; raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        for client in waiting:
+            await client.over.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,121 +89,32 @@ class Polled:
     p99_ms: float
 
 
-class _Client(asyncio.Protocol):
-    """One connection; ``answered`` is called with the status line of each answer."""
+async def poll(port: int, paths: Sequence[str], *, connections: int, seconds: float) -> Polled:
+    """Each connection asks again as soon as it is answered, for one path after the other.
 
-    def __init__(self, crowd: _Crowd) -> None:
-        self._crowd = crowd
-        self._buffer = b""
-        self.asked_s = 0.0
+    Raises LoadFailed where anything but 200 is answered.
+    """
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    next_path, took_s = cycle(paths), []
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+    def told(client: Client) -> None:
+        now_s = time.monotonic()
+        took_s.append(now_s - client.asked_s)
+        if client.status == 200 and now_s < end_s:
+            client.ask(next(next_path))
+        elif client.status != 200 and not over.done():
+            over.set_exception(LoadFailed(f"answered {client.status}"))
+        elif not over.done():
+            over.set_result(None)
 
-    def ask(self, path: str) -> None:
-        self.asked_s = time.perf_counter()
-        self.transport.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, end, body = self._buffer.partition(b"\r\n\r\n")
-        if end and (length := _LENGTH.search(head)) and len(body) >= int(length[1]):
-            self._buffer = body[int(length[1]) :]
-            self._crowd.answered(self, head[9:12])
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._crowd.lost()
-
-
-class _Crowd:
-    def __init__(self) -> None:
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def connect(self, port: int, number: int) -> list[_Client]:
-        loop = asyncio.get_running_loop()
-        found = []
-        for _ in range(number):
-            _, client = await loop.create_connection(lambda: _Client(self), "127.0.0.1", port)
-            found.append(client)
-        return found
-
-    def answered(self, client: _Client, status: bytes) -> None:
-        raise NotImplementedError
-
-    def lost(self) -> None:
-        if not self.over.done():
-            self.over.set_exception(LoadFailed("a connection was closed"))
-
-    def fail(self, status: bytes) -> None:
-        if not self.over.done():
-            self.over.set_exception(LoadFailed(f"answered {status.decode()}"))
-
-
-class Polling(_Crowd):
-    """Each connection asks again as soon as it is answered, for one path after the other."""
-
-    def __init__(self, paths: list[str]) -> None:
-        super().__init__()
-        self._paths: Iterator[str] = cycle(paths)
-        self._took_s: list[float] = []
-        self._end_s = 0.0
-
-    async def __call__(self, port: int, *, connections: int, seconds: float) -> Polled:
-        clients = await self.connect(port, connections)
-        began_s = time.perf_counter()
-        self._end_s = began_s + seconds
-        for client in clients:
-            client.ask(next(self._paths))
-        await self.over
-        took_s = time.perf_counter() - began_s
-        for client in clients:
-            client.transport.abort()
-        ordered = sorted(self._took_s)
-        return Polled(
-            len(ordered),
-            took_s,
-            ordered[len(ordered) // 2] * 1000,
-            ordered[len(ordered) * 99 // 100] * 1000,
-        )
-
-    def answered(self, client: _Client, status: bytes) -> None:
-        now_s = time.perf_counter()
-        self._took_s.append(now_s - client.asked_s)
-        if status != b"200":
-            self.fail(status)
-        elif now_s < self._end_s:
-            client.ask(next(self._paths))
-        elif not self.over.done():
-            self.over.set_result(None)
-
-
-class WaitingCrowd(_Crowd):
-    """Clients that ask once each, with ``wait=25``; ``answered_s`` holds when answers came."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.answered_s: list[float] = []
-
-    async def ask(self, port: int, paths: list[str]) -> None:
-        """Ask for each of the paths, on a connection of its own."""
-        self._clients = await self.connect(port, len(paths))
-        for client, path in zip(self._clients, paths, strict=True):
-            client.ask(path)
-
-    async def until(self, number: int, *, within_s: float) -> None:
-        """Until so many have been answered."""
-        async with asyncio.timeout(within_s):
-            while len(self.answered_s) < number:
-                if self.over.done():
-                    self.over.result()
-                await asyncio.sleep(0.001)
-
-    def leave(self) -> None:
-        self.over.cancel()
-        for client in self._clients:
-            client.transport.abort()
-
-    def answered(self, client: _Client, status: bytes) -> None:
-        if status != b"200":
-            self.fail(status)
-        self.answered_s.append(time.perf_counter())
+    async with clients(port, connections, told) as all_clients:
+        began_s = time.monotonic()
+        end_s = began_s + seconds
+        for client in all_clients:
+            client.ask(next(next_path))
+        async with asyncio.timeout(seconds + 10):
+            await over
+        elapsed_s = time.monotonic() - began_s
+    ordered = sorted(took_s)
+    p50_s, p99_s = (ordered[len(ordered) * share // 100] for share in (50, 99))
+    return Polled(len(ordered), elapsed_s, p50_s * 1000, p99_s * 1000)

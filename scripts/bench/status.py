@@ -15,13 +15,12 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg2
 
 from scripts.account import scratch
 from scripts.bench.contestants import LIFTED, Contestant, tollgate
-from scripts.bench.polling import Polling, WaitingCrowd
+from scripts.bench.polling import Polled, answered, clients, poll
 from scripts.bench.processes import cores, cpu_s, on, resident_bytes
 from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
 
@@ -78,8 +77,8 @@ class Bench:
     def polling(self, what: str, jobs: list[str]) -> Figures:
         paths = [f"/{FLOW}/status?job_id={job}" for job in jobs]
 
-        async def run(seconds: float) -> Any:
-            return await Polling(paths)(self._port, connections=CONNECTIONS, seconds=seconds)
+        async def run(seconds: float) -> Polled:
+            return await poll(self._port, paths, connections=CONNECTIONS, seconds=seconds)
 
         asyncio.run(run(0.5))
         idle = self._idle_rate()
@@ -104,26 +103,25 @@ class Bench:
         before, idle = resident_bytes(self._service.pid), self._idle_rate()
 
         async def run() -> dict[str, float]:
-            crowd = WaitingCrowd()
-            await crowd.ask(self._port, paths)
-            await asyncio.sleep(2.0)
-            waiting = resident_bytes(self._service.pid)
-            cpu, began_s = cpu_s(self._service.pid), time.perf_counter()
-            await asyncio.sleep(8.0)
-            cpu = (cpu_s(self._service.pid) - cpu) / (time.perf_counter() - began_s)
-            changed_s = time.perf_counter()
-            await asyncio.to_thread(self._change, jobs[0])
-            await crowd.until(2, within_s=20)
-            told_s = crowd.answered_s[1] - changed_s
-            await asyncio.sleep(0.5)
-            early = len(crowd.answered_s) - 2
-            crowd.leave()
-            return {
-                "bytes_per_client": (waiting - before) / len(paths),
-                "cpu_share_while_waiting": cpu,
-                "told_after_ms": told_s * 1000,
-                "others_told": early,
-            }
+            async with clients(self._port, len(paths)) as crowd:
+                for client, path in zip(crowd, paths, strict=True):
+                    client.ask(path)
+                await asyncio.sleep(2.0)
+                waiting = resident_bytes(self._service.pid)
+                cpu, began_s = cpu_s(self._service.pid), time.monotonic()
+                await asyncio.sleep(8.0)
+                cpu = (cpu_s(self._service.pid) - cpu) / (time.monotonic() - began_s)
+                changed_s = time.monotonic()
+                await asyncio.to_thread(self._change, jobs[0])
+                await answered(crowd[:2], within_s=20)
+                told_s = max(client.answered_s or 0.0 for client in crowd[:2]) - changed_s
+                await asyncio.sleep(0.5)
+                return {
+                    "bytes_per_client": (waiting - before) / len(paths),
+                    "cpu_share_while_waiting": cpu,
+                    "told_after_ms": told_s * 1000,
+                    "others_told": sum(client.answered_s is not None for client in crowd[2:]),
+                }
 
         queries, began_s = self._queries(), time.monotonic()
         figures = asyncio.run(run())
