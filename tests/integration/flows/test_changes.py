@@ -32,6 +32,12 @@ from tests.support.house import flow_definition
 from tests.support.postgres import ask
 
 NEVER_S = (1e6, 1e6)
+#: Sessions of workers that have read a flow by its uid since some moment, and nothing later.
+READ = """
+SELECT 1 FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name = 'tollgate' AND state = 'idle'
+   AND query LIKE '%FROM flows%WHERE uid = %' AND query_start > '{since}'
+"""
 
 
 @dataclass
@@ -132,6 +138,12 @@ async def sold(database_url: str) -> str:
     return database_url
 
 
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
 async def overhear(store: Store) -> tuple[Ear, Subscription]:
     """Whatever the workers tell each other from now on; the subscription is to be stopped."""
     ear = Ear(keys.cache_channel(NAMESPACE))
@@ -182,22 +194,13 @@ async def test_every_worker_forgets_what_plain_sql_changes(hire: Hire, sold: str
 
 async def test_one_change_counts_once_in_the_fleet(hire: Hire, sold: str) -> None:
     workers = [await hire() for _ in range(3)]
-    published = Ear(keys.cache_channel(NAMESPACE))
-    ear = workers[0].store.subscription(
-        published.channel, published.heard.append, gap=published.gap
-    )
-    await ear.start()
-    await published.until("gap")
+    published, subscription = await overhear(workers[0].store)
     loads = sum(worker.cache.statistics().loads.misses for worker in workers)
     write(sold, "2")
     for worker in workers:
         await worker.until("2")
-        async with asyncio.timeout(PATIENCE_S):
-            while worker.heard("postgres") < 1:
-                await asyncio.sleep(0.005)
-    async with asyncio.timeout(PATIENCE_S):
-        while any(worker.heard("redis") < 2 for worker in workers):
-            await asyncio.sleep(0.005)
+    await until(lambda: all(worker.heard("postgres") for worker in workers))
+    await until(lambda: all(worker.heard("redis") >= 2 for worker in workers))
     await subscription.stop()
     uid = flow_definition("echo").first_uid()
     assert sorted(published.heard[1:]) == [INDEX, f"uid:{uid}"]
@@ -239,7 +242,7 @@ async def test_what_a_whole_deaf_fleet_missed_is_found_on_record(hire: Hire, sol
         write(sold, "2")
         for worker in workers:
             await worker.until("2")
-        assert sum(worker.heard("record") for worker in workers) >= 1
+        await until(lambda: any(worker.heard("record") for worker in workers))
 
 
 async def test_what_was_missed_in_a_gap_is_looked_up_when_it_ends(hire: Hire, sold: str) -> None:
@@ -284,7 +287,7 @@ async def test_what_changed_while_no_worker_was_there_is_found_at_start(
     write(sold, "2")
     second = await hire()
     await second.until("2")
-    assert second.heard("record") == 1
+    await until(lambda: second.heard("record") == 1)
 
 
 async def test_a_redis_that_was_away_is_told_when_it_is_back(
@@ -310,16 +313,12 @@ async def test_a_load_begun_before_the_change_and_ended_after_it_does_not_stay(
 ) -> None:
     async with FaultProxy.before(sold) as slow:
         worker = await hire(database=slow.url, listen=sold)
-        await slow.delay(0.1)
+        assert await worker.version() == "1"
+        await worker.cache.invalidate([f"uid:{flow_definition('echo').first_uid()}"])
+        await slow.delay(0.5)
+        [(now,)] = ask(sold, "SELECT clock_timestamp()::text")
         reading = asyncio.create_task(worker.version())
-        async with asyncio.timeout(PATIENCE_S):
-            while not ask(
-                sold,
-                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name <> 'listener' AND query LIKE '%definition%uid = %'"
-                " AND pid <> pg_backend_pid()",
-            ):
-                await asyncio.sleep(0.01)
+        await until(lambda: ask(sold, READ.format(since=now)))  # the answer is on its way
         assert not reading.done()
         write(sold, "2")
         assert await reading == "1"  # it had been read when that was so
@@ -345,12 +344,7 @@ async def test_a_large_change_is_told_to_redis_by_one_worker_alone(hire: Hire, s
     for worker in workers:
         assert await worker.version("n7") is None
         assert await worker.version() == "1"
-    published = Ear(keys.cache_channel(NAMESPACE))
-    ear = workers[0].store.subscription(
-        published.channel, published.heard.append, gap=published.gap
-    )
-    await ear.start()
-    await published.until("gap")
+    published, subscription = await overhear(workers[0].store)
     ask(
         sold,
         f"INSERT INTO flow_aliases SELECT 'n' || i, uid FROM generate_series(1, {3 * MANY}) i,"
@@ -358,9 +352,7 @@ async def test_a_large_change_is_told_to_redis_by_one_worker_alone(hire: Hire, s
     )
     for worker in workers:
         await worker.until("1", "n7")
-    async with asyncio.timeout(PATIENCE_S):
-        while not all(worker.heard("record") for worker in workers):
-            await asyncio.sleep(0.01)
+    await until(lambda: all(worker.heard("record") for worker in workers))
     await subscription.stop()
     told = [key for key in published.heard if key.startswith("alias:n")]
     assert len(told) == len(set(told)) == 3 * MANY
