@@ -1,0 +1,112 @@
+"""A steady mixed load on a running service, and what each request of it got."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+
+#: Between two requests of one client.
+PAUSE_S = 0.03
+#: Nothing may take so long; who still waits then is counted as unanswered.
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """One answer; times on the monotonic clock. Status 0: none came."""
+
+    kind: str
+    began_s: float
+    ended_s: float
+    status: int
+    problem: dict[str, Any]
+    headers: dict[str, str]
+
+    @property
+    def took_s(self) -> float:
+        return self.ended_s - self.began_s
+
+
+@dataclass
+class Load:
+    """Clients that ask over and over, each for one kind of thing."""
+
+    url: str
+    session: aiohttp.ClientSession
+    answers: list[Got] = field(default_factory=list)
+
+    def since(self, began_s: float, *kinds: str) -> list[Got]:
+        """The answers to what was asked since then."""
+        return [
+            got
+            for got in self.answers
+            if got.began_s >= began_s and (not kinds or got.kind in kinds)
+        ]
+
+    async def ask(self, kind: str, method: str, path: str, body: Any = None) -> Got:
+        began_s = time.monotonic()
+        status, problem, headers = 0, {}, {}
+        try:
+            async with self.session.request(method, self.url + path, json=body) as response:
+                status, headers = response.status, dict(response.headers)
+                content = await response.read()
+                if response.content_type == "application/problem+json":
+                    problem = await response.json()
+                assert content
+        except (aiohttp.ClientError, TimeoutError):
+            pass
+        got = Got(kind, began_s, time.monotonic(), status, problem, headers)
+        self.answers.append(got)
+        return got
+
+
+async def _over_and_over(ask: Callable[[], Awaitable[Got]]) -> None:
+    while True:
+        await ask()
+        await asyncio.sleep(PAUSE_S)
+
+
+@asynccontextmanager
+async def mixed_load(url: str, job_id: str, *, clients: int = 3) -> AsyncIterator[Load]:
+    """So many clients each of: cached flow reads, a final status, look-ups of jobs, free and paid
+    sales.
+    """
+    text = {"input_data": {"text": "Bees make honey. Bees live in hives."}}
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(PATIENCE_S),
+                connector=aiohttp.TCPConnector(limit=0),
+            )
+        )
+        load = Load(url, session)
+        kinds: dict[str, Callable[[], Awaitable[Got]]] = {
+            "flow": lambda: load.ask("flow", "GET", "/flows/text-summary"),
+            "schema": lambda: load.ask("schema", "GET", "/text-summary/input_schema"),
+            "status": lambda: load.ask("status", "GET", f"/text-summary/status?job_id={job_id}"),
+            "lookup": lambda: load.ask("lookup", "GET", f"/text-summary/status?job_id={uuid4()}"),
+            "free": lambda: load.ask("free", "POST", "/text-summary+free/start_job", text),
+            "paid": lambda: load.ask(
+                "paid", "POST", "/text-summary/start_job",
+                {**text, "identifier_from_purchaser": secrets.token_hex(8)},
+            ),
+        }  # fmt: skip
+        asking = [
+            asyncio.create_task(_over_and_over(ask))
+            for ask in kinds.values()
+            for _ in range(clients)
+        ]
+        try:
+            yield load
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
