@@ -94,8 +94,8 @@ async def test_what_a_client_has_is_not_sent_again(gate: Gate) -> None:
             if status == 304:
                 assert field(head, "Content-Type") is None
                 assert field(head, "RateLimit") is None
-    several = ('If-None-Match: "a"', f"If-None-Match: {tag}")
-    assert (await raw(gate, path, *several))[0].startswith("HTTP/1.1 304 ")
+        several = ('If-None-Match: "a"', f"If-None-Match: {tag}")
+        assert (await raw(gate, path, *several))[0].startswith("HTTP/1.1 304 ")
 
 
 async def test_long_answers_are_compressed_for_those_who_want_it(gate: Gate) -> None:
