@@ -13,7 +13,7 @@ from tests.support.servers import scratch_directory
 
 @pytest.mark.timeout(180)
 async def test_whatever_is_killed_the_books_are_in_order() -> None:
-    kills = 12
+    kills = 8
     plan = Plan(kills, secrets.randbelow(10**6), purchasers=12, patience_s=60.0, hasten=True)
     with scratch_directory() as home:
         findings = await drill(home, plan)
