@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 NAMESPACE = "flow"
@@ -20,7 +22,15 @@ def alias_key(name: str) -> str:
     return f"alias:{name}"
 
 
-def keys_of_change(uids: Iterable[UUID | str], aliases: Iterable[str]) -> tuple[str, ...]:
-    """What a change of these flows and names makes old; nothing if it is of none."""
-    keys = (*map(uid_key, uids), *map(alias_key, aliases))
-    return (INDEX, *keys) if keys else ()
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one statement changed, by a name of its own: which cached values that makes old."""
+
+    name: str
+    keys: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Change:
+        """As migration 0003 writes it down and tells it; raises KeyError, TypeError."""
+        keys = (INDEX, *map(uid_key, record["uids"]), *map(alias_key, record["aliases"]))
+        return cls(str(record["change"]), keys)

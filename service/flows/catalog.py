@@ -19,9 +19,10 @@ from service.cache.cache import TieredCache
 from service.cache.models import Cached
 from service.database import Database
 from service.errors import FlowUnavailable, UnknownFlow
+from service.flows.cached import alias_key, uid_key
 from service.flows.definition import FlowDefinition, alias, definition_of
 from service.flows.kept import Found, Kept, Shelf
-from service.flows.listing import INDEX, FlowPage, Listing
+from service.flows.listing import FlowPage, Listing
 from service.flows.models import Flow, ImportReport, Variant
 from service.flows.repository import FlowRepository, PieceRow, StoredFlow
 
@@ -95,10 +96,8 @@ class Catalog:
         Raises ConfigurationError where names clash with what is stored.
         """
         saved = await self._repository.save(definitions)
-        keys = [f"uid:{uid}" for uid in saved.uids]
-        keys += [f"alias:{name}" for name in saved.aliases]
-        if keys:
-            await self._cache.invalidate([*keys, INDEX])
+        for change in saved.changes:
+            await self._cache.invalidate(change.keys, change=change.name)
         return saved.report
 
     async def _read_alias(self, name: str) -> Cached | None:
@@ -111,7 +110,7 @@ class Catalog:
             uid = await self._repository.uid_of(name)
             return str(uid).encode() if uid else None
 
-        read = await self._cache.get(f"alias:{name}", load)
+        read = await self._cache.get(alias_key(name), load)
         if read.value is None:
             self._known.discard(name)
         elif not known:
@@ -125,7 +124,7 @@ class Catalog:
             stored = await self._repository.find(UUID(uid))
             return _value(stored) if stored else None
 
-        read = await self._cache.get(f"uid:{uid}", load)
+        read = await self._cache.get(uid_key(uid), load)
         value = read.value
         if value is not None and not _readable(value):
             value = await load()

@@ -30,7 +30,7 @@ from service.cache.cache import TieredCache
 from service.database import Database, Row, load_queries
 from service.database.listener import Listener
 from service.errors import StoreUnavailable, TollgateError
-from service.flows.cached import NAMESPACE, keys_of_change
+from service.flows.cached import NAMESPACE, Change
 from service.flows.claims import Claims
 from service.store import keys
 from service.store.client import Store
@@ -59,14 +59,6 @@ _WAITING = 1000
 _QUERIES = load_queries("service.flows", "changes.sql")
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one statement changed, by a name of its own: which cached values that makes old."""
-
-    name: str
-    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +213,7 @@ class FlowChanges:
 
     async def _apply_found(self, row: Row) -> bool:
         """False: it is large, and another worker's to do."""
-        change = Change(row["change"], keys_of_change(row["uids"], row["aliases"]))
+        change = Change.of(row)
         if len(change.keys) <= MANY:
             await self._apply(change)
         else:
@@ -270,7 +262,6 @@ class FlowChanges:
 def _read(payload: str) -> Change | None:
     """None: too large to be told, or not ours; the record says it all."""
     try:
-        content = json.loads(payload)
-        return Change(str(content["change"]), keys_of_change(content["uids"], content["aliases"]))
+        return Change.of(json.loads(payload))
     except (ValueError, KeyError, TypeError):
         return None

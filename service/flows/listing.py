@@ -21,12 +21,11 @@ from pydantic import TypeAdapter
 from service.cache.cache import TieredCache
 from service.cache.models import Cached
 from service.errors import TollgateError
+from service.flows.cached import INDEX
 from service.flows.kept import Found, Shelf
 from service.flows.models import Offer
 from service.flows.repository import FlowRepository, PieceRow
 
-#: The one key that every change of a flow makes old.
-INDEX = "index"
 #: Flows in a piece: the largest page is one or two of them.
 PIECE_FLOWS = 100
 #: Change when the cached forms do.

@@ -80,12 +80,18 @@ ON CONFLICT (slug) DO UPDATE
        updated_at = now();
 
 -- name: drop_aliases (long)
--- Frees the names of flows, and says which they were.
+-- Frees the names of flows.
 DELETE FROM flow_aliases
- WHERE flow_uid = ANY(%(uids)s::uuid[])
-RETURNING alias;
+ WHERE flow_uid = ANY(%(uids)s::uuid[]);
 
 -- name: save_aliases (long)
 -- The names of flows, pair by pair.
 INSERT INTO flow_aliases (alias, flow_uid)
 SELECT unnest(%(aliases)s::text[]), unnest(%(uids)s::uuid[]);
+
+-- name: own_changes (long)
+-- What the present transaction has changed, as the triggers of migration 0003 have recorded it.
+SELECT change::text AS change, uids::text[] AS uids, aliases
+  FROM flow_changes
+ WHERE xact = pg_current_xact_id_if_assigned()
+ ORDER BY at;

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from service.database import Database, StatementClass, Transaction, load_queries
 from service.errors import ConfigurationError
+from service.flows.cached import Change
 from service.flows.definition import FlowDefinition
 from service.flows.importing import collisions
 from service.flows.models import ImportReport
@@ -47,11 +48,10 @@ class PieceRow:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What an import did, and whose cached copies are old now."""
+    """What an import did, as people and as caches are told."""
 
     report: ImportReport
-    uids: tuple[UUID, ...]
-    aliases: tuple[str, ...]
+    changes: tuple[Change, ...]
 
 
 class FlowRepository:
@@ -102,7 +102,7 @@ class FlowRepository:
                 if slug not in unchanged or definition.uid
             }
             changed = {slug: uid for slug, uid in uids.items() if slug not in unchanged}
-            freed = await _free_aliases(transaction, changed)
+            await _free_aliases(transaction, changed)
             names = {slug: {*given[slug].aliases, str(uid)} for slug, uid in changed.items()}
             await _refuse_clashes(transaction, names, changed)
             for part in _parts(list(changed.items())):
@@ -113,13 +113,13 @@ class FlowRepository:
                     _QUERIES.save_aliases,
                     {"uids": [uid for uid, _ in pairs], "aliases": [name for _, name in pairs]},
                 )
+            recorded = await transaction.fetch(_QUERIES.own_changes)
         report = ImportReport(
             created=tuple(sorted(changed.keys() - stored.keys())),
             updated=tuple(sorted(changed.keys() & stored.keys())),
             unchanged=tuple(sorted(unchanged)),
         )
-        touched = freed.union(*names.values())
-        return Saved(report, tuple(changed.values()), tuple(sorted(touched)))
+        return Saved(report, tuple(map(Change.of, recorded)))
 
 
 def _parts(changed: Sequence[tuple[str, UUID]]) -> Iterator[Sequence[tuple[str, UUID]]]:
@@ -139,11 +139,10 @@ def _uid(definition: FlowDefinition, row: Mapping[str, Any] | None) -> UUID:
     return uid
 
 
-async def _free_aliases(transaction: Transaction, changed: Mapping[str, UUID]) -> set[str]:
+async def _free_aliases(transaction: Transaction, changed: Mapping[str, UUID]) -> None:
     """Before any is taken: one import may pass a name from one flow to another."""
     uids = [str(uid) for uid in changed.values()]
-    rows = await transaction.fetch(_QUERIES.drop_aliases, {"uids": uids})
-    return {row["alias"] for row in rows}
+    await transaction.execute(_QUERIES.drop_aliases, {"uids": uids})
 
 
 async def _refuse_clashes(
