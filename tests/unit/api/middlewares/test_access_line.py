@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from service.api.keys import RequestRecord
 from service.api.middlewares import access_line
 from service.settings import LoggingSettings
 
+CLOCKS = re.compile(r'(?<="timestamp":")[^"]+|(?<="duration_ms":)[\d.]+')
 PLAIN = RequestRecord("r-1", Client("192.0.2.1", "ip:192.0.2.1"), 0.0)
 
 
@@ -82,6 +84,7 @@ async def test_line_is_the_one_structlog_writes(
     (by_structlog,) = stream.getvalue().splitlines()
     (line,) = directly.splitlines()
     assert fields(line) == fields(by_structlog)
+    assert CLOCKS.sub("", line) == CLOCKS.sub("", by_structlog)
 
 
 async def test_lines_are_written_together_and_soon(stream: io.StringIO) -> None:
@@ -91,6 +94,27 @@ async def test_lines_are_written_together_and_soon(stream: io.StringIO) -> None:
     assert stream.getvalue() == ""
     await asyncio.sleep(access_line.WAIT_S * 2)
     assert len(stream.getvalue().splitlines()) == 3
+
+
+async def test_many_lines_do_not_wait(stream: io.StringIO) -> None:
+    logs.configure_logging(LoggingSettings(), stream=stream)
+    for number in range(access_line.MOST_LINES + 1):
+        record = replace(PLAIN, request_id=f"r-{number}")
+        access_line.write("GET", URL("/flows"), record, 200, "/flows", sample=1.0)
+    assert len(stream.getvalue().splitlines()) == access_line.MOST_LINES
+    await asyncio.sleep(access_line.WAIT_S * 2)
+    written = [json.loads(line)["request_id"] for line in stream.getvalue().splitlines()]
+    assert written == [f"r-{number}" for number in range(access_line.MOST_LINES + 1)]
+
+
+async def test_kinds_of_lines_are_not_kept_without_end(stream: io.StringIO) -> None:
+    logs.configure_logging(LoggingSettings(), stream=stream)
+    for number in range(access_line.MOST_FRAMES + 10):
+        record = replace(PLAIN, policy=f"p-{number}")
+        access_line.write("GET", URL("/flows"), record, 200, "/flows", sample=1.0)
+    assert len(access_line._frames) <= access_line.MOST_FRAMES
+    await asyncio.sleep(access_line.WAIT_S * 2)
+    assert f'"policy":"p-{number}"' in stream.getvalue().splitlines()[-1]
 
 
 @pytest.mark.parametrize("path", ["/pay/https://me:hunter2@host/", "/password=hunter2"])
