@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
+from service.api import keys
+from service.jobs import waiting
 from tests.support.gate import TEXT, Gate, OpenGate
+from tests.support.servers import execute
 
 
 async def test_waiting_returns_as_soon_as_the_status_changes(gate: Gate) -> None:
@@ -68,3 +73,39 @@ async def test_first_look_at_an_open_question_is_answered_at_once(gate: Gate) ->
     async with asyncio.timeout(15):
         answer = await gate.get(f"/tailored-letter/status?job_id={job_id}&wait=25")
     assert (await answer.json())["status"] == "awaiting_input"
+
+
+async def test_the_database_tells_of_the_change_and_nobody_looks(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 3600.0)
+    job_id = (await gate.buy())["id"]
+    asked = asyncio.create_task(gate.get(f"/text-summary/status?job_id={job_id}&wait=25"))
+    await until_one_waits(gate)
+    gate.pay(job_id)
+    async with asyncio.timeout(15):
+        assert (await (await asked).json())["status"] != "awaiting_payment"
+
+
+async def test_a_change_told_while_nobody_could_hear_it_is_found(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_S", 3600.0)
+    job_id = (await gate.buy())["id"]
+    asked = asyncio.create_task(gate.get(f"/text-summary/status?job_id={job_id}&wait=25"))
+    await until_one_waits(gate)
+    listener = "application_name LIKE '%listener' AND datname = current_database()"
+    execute(
+        gate.database_url,
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {listener};"
+        "UPDATE jobs SET state = 'failed', failure = 'By hand.', status_id = gen_random_uuid(),"
+        f" seq = seq + 1 WHERE id = '{job_id}'",
+    )
+    async with asyncio.timeout(15):
+        assert (await (await asked).json())["message"] == "By hand."
+
+
+async def until_one_waits(gate: Gate) -> None:
+    async with asyncio.timeout(15):
+        while not gate.app[keys.METRICS].status.waiting:
+            await asyncio.sleep(0.01)
