@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 from aiohttp import web
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
 from service.admission import denials
 from service.api import keys
@@ -225,6 +226,19 @@ async def test_answers_keep_the_order_of_their_requests(open_gate: OpenGate) -> 
         line.writer.write(many[len(GET) * 3 + 5 :])
         found = [re.findall(rb"X-Request-Id: r-(\d+)", await line.answer())[0] for _ in range(40)]
     assert [int(number) for number in found] == [*range(20), *range(20)]
+
+
+async def test_after_many_refusals_the_parser_still_takes_several_at_once(
+    open_gate: OpenGate,
+) -> None:
+    gate = await open_gate(limits=LIMITS)
+    async with line_to(gate) as line:
+        await refused_at_the_door(line, gate)
+        for _ in range(MAX_MSG_QUEUE_SIZE):
+            await line.ask()
+        line.writer.write(GET * 3)
+        for _ in range(3):
+            assert (await line.answer()).startswith(b"HTTP/1.1 429 ")
 
 
 async def test_who_has_room_again_is_admitted_and_meets_him_no_more(open_gate: OpenGate) -> None:
