@@ -39,7 +39,7 @@ from tests.support.cache import FENCE_KEY, NAMESPACE, VALUE_KEY
 WORKERS = 3
 LOCAL_S = 5.0
 #: More than the longest chain of callbacks between two waits.
-TURNS = 40
+TURNS = 25
 ANY = st.integers(0, 20)
 #: What of a worker is held up the next time it comes by.
 HALTS = st.sampled_from(
