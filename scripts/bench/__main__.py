@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.account import scratch
-from scripts.bench import contestants, report
+from scripts.bench import contestants, flows, report
 from scripts.bench.admission import added_latency, redis_use
-from scripts.bench.compare import compared
+from scripts.bench.compare import Comparison, compared
 from scripts.bench.contestants import Contestant
 from scripts.bench.load import Generator, Load, LoadFailed, OwnGenerator, fastest
 from scripts.bench.memory import bucket_size, growth
@@ -46,10 +46,12 @@ class Scale:
     seconds: float
     buckets: int
     clients: tuple[int, ...]
+    #: PostgreSQL's backends report what they have done 10 s after it at the latest.
+    reported_s: float
 
 
-FULL = Scale(True, 5, 2.0, 100_000, (50_000, 100_000, 250_000, 500_000, 1_000_000))
-QUICK = Scale(False, 1, 0.2, 2_000, (1_000, 3_000))
+FULL = Scale(True, 5, 2.0, 100_000, (50_000, 100_000, 250_000, 500_000, 1_000_000), 10.5)
+QUICK = Scale(False, 1, 0.2, 2_000, (1_000, 3_000), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Bench:
             }
             self.facts = report.machine(self._cores, valkey.url, self._plain)
             self._speed()
+            self._without_cache()
             self._memory()
 
     def _speed(self) -> None:
@@ -96,10 +99,10 @@ class Bench:
                         yardstick, other, self._plain, pairs=self._scale.pairs,
                         seconds=self._scale.seconds, refused=entrant.refused,
                     )  # fmt: skip
-                    self.rows.append(report.comparison_row(found, entrant.goal))
-                    self.record["comparisons"].append(report.comparison_record(found))
+                    self._compared(found, entrant.goal)
                     if other.name == ADMITTED:
                         self._admission(other)
+                        self._flows(yardstick, other)
 
     def _entrants(self) -> Iterator[Entrant]:
         """One by one: what waits for its turn would disturb whose turn it is."""
@@ -141,6 +144,52 @@ class Bench:
             met=added.added_ms <= 2.0,
             **asdict(added),
         )
+
+    def _flows(self, yardstick: Contestant, admitted: Contestant) -> None:
+        _say("Flows ...")
+        pairs, seconds = self._scale.pairs, self._scale.seconds
+        for found in flows.beside_bare(
+            yardstick, admitted, self._plain, pairs=pairs, seconds=seconds
+        ):
+            self._compared(found, 0.7)
+        use = flows.table_use(
+            admitted,
+            self._settings["TOLLGATE_DATABASE__URL"],
+            self._plain,
+            seconds=seconds,
+            reported_s=self._scale.reported_s,
+        )
+        self._note(
+            "looks of PostgreSQL into the tables of flows per cached request",
+            f"{use.per_request:g} ({use.looks} over {use.requests:,} requests)",
+            "0",
+            met=use.looks == 0,
+            **asdict(use),
+        )
+
+    def _without_cache(self) -> None:
+        _say("Flows without the cache ...")
+        own = {"TOLLGATE_REDIS__URL": f"{self._redis}/8", **self._settings}
+        found = flows.with_and_without(
+            self._cores, self._home, {**_QUIET, **contestants.LIFTED, **own}, self._plain,
+            pairs=self._scale.pairs, seconds=self._scale.seconds,
+        )  # fmt: skip
+        times = found.middle(lambda pair: pair.other.per_second / pair.yardstick.per_second)
+        self._note(
+            "flow look-ups with the cache against without it, one worker",
+            f"{times:.1f} × as many ({found.middle(lambda pair: pair.other.per_second):,.0f}/s,"
+            f" p99 {found.middle(lambda pair: pair.other.p99_ms):.1f} ms; without:"
+            f" {found.middle(lambda pair: pair.yardstick.per_second):,.0f}/s,"
+            f" p99 {found.middle(lambda pair: pair.yardstick.p99_ms):.1f} ms)",
+            "≥ 1.5 ×",
+            met=times >= 1.5,
+            times=times,
+        )
+        self.record["comparisons"].append(report.comparison_record(found))
+
+    def _compared(self, found: Comparison, goal: float | None) -> None:
+        self.rows.append(report.comparison_row(found, goal))
+        self.record["comparisons"].append(report.comparison_record(found))
 
     def _memory(self) -> None:
         _say("Memory ...")

@@ -61,7 +61,7 @@ def compared(
         return sample(contestant, generator, seconds, refused=refused and contestant is other)
 
     for contestant in (yardstick, other):  # first touches, and a burst that may be left
-        generator.offer(Load(f"{contestant.url}/health", seconds))
+        generator.offer(Load(f"{contestant.url}{contestant.path}", seconds))
     found = []
     for number in range(pairs):
         first, second = (other, yardstick) if number % 2 else (yardstick, other)
@@ -74,7 +74,7 @@ def sample(
     contestant: Contestant, generator: Generator, seconds: float, *, refused: bool
 ) -> Sample:
     before_s = cpu_s(contestant.pid)
-    outcome = generator.offer(Load(f"{contestant.url}/health", seconds))
+    outcome = generator.offer(Load(f"{contestant.url}{contestant.path}", seconds))
     used_s = cpu_s(contestant.pid) - before_s
     share = outcome.refused / outcome.requests
     if share < 0.95 if refused else outcome.refused:

@@ -33,11 +33,12 @@ LIFTED: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """One serving process. All of them answer ``/health`` at ``url``."""
+    """One serving process. All of them answer ``/health`` at ``url``; asked for is ``path``."""
 
     name: str
     url: str
     pid: int
+    path: str = "/health"
 
 
 @contextlib.contextmanager
@@ -82,6 +83,13 @@ def _program(name: str, port: int, command: tuple[str, ...]) -> Iterator[Contest
             stop_signals=(signal.SIGTERM,),
         )
     )
+    with answering(child, name, port) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def answering(child: Kept, name: str, port: int) -> Iterator[Contestant]:
+    """A program that was just started, once it answers; stopped in the end."""
     try:
         _await_health(child, port)
         yield Contestant(name, f"http://{LOOPBACK}:{port}", child.pid)
