@@ -44,25 +44,26 @@ class Dsn:
         application_name: str,
         statement_timeout_s: float | None = None,
         pooler: bool = False,
+        setting: str = "database.url",
     ) -> Dsn:
         """Check the URL and add what every connection of ours needs; the URL's own words win.
 
         ``statement_timeout_s`` None leaves the server's limits on statements and locks as they are
         (migrations). A ``pooler`` refuses settings that belong to a connection: it lends it anew
-        for each transaction. Raises ConfigurationError; never shows the URL, which may hold a
-        password.
+        for each transaction. Raises ConfigurationError, which names the ``setting`` and never
+        shows the URL: it may hold a password.
         """
         try:
             params = {name: str(value) for name, value in parse_dsn(url).items()}
         except psycopg2.ProgrammingError:
             raise ConfigurationError(
-                "database.url is not a PostgreSQL URL such as"
+                f"{setting} is not a PostgreSQL URL such as"
                 " postgresql://user:password@host:5432/name"
             ) from None
         for name in ("host", "hostaddr", "port"):
             if "," in params.get(name, ""):
                 raise ConfigurationError(
-                    f"database.url names several servers ({name}={params[name]}); name one, and"
+                    f"{setting} names several servers ({name}={params[name]}); name one, and"
                     " let DNS, a proxy or a floating address do the failover"
                 )
         limited = statement_timeout_s is not None

@@ -50,7 +50,12 @@ class Listener:
     """
 
     def __init__(self, settings: DatabaseSettings, *, url: str, application_name: str) -> None:
-        self._dsn = Dsn.parse(url, application_name=application_name, statement_timeout_s=ANSWER_S)
+        self._dsn = Dsn.parse(
+            url,
+            application_name=application_name,
+            statement_timeout_s=ANSWER_S,
+            setting="database.listen_url" if settings.listen_url else "database.url",
+        )
         self._connect_timeout_s = settings.connect_timeout
         self._hearers: dict[str, list[_Hearer]] = {}
         self._listening: asyncio.Task[None] | None = None

@@ -245,5 +245,16 @@ async def test_stopping_closes_the_connection_also_while_connecting(
 
 
 def test_a_url_that_is_none_is_refused_at_once() -> None:
-    with pytest.raises(ConfigurationError):
-        Listener(DatabaseSettings(), url="redis://here", application_name="tollgate")
+    settings = DatabaseSettings(listen_url="redis://here")
+    with pytest.raises(ConfigurationError, match=r"database\.listen_url"):
+        Listener(settings, url="redis://here", application_name="tollgate")
+
+
+async def test_with_nobody_to_hear_there_is_no_connection(
+    listen: Listen, database_url: str
+) -> None:
+    async with FaultProxy.before(database_url) as proxy:
+        listener = await listen(proxy.url)
+        await asyncio.sleep(0.1)
+        await listener.stop()
+        assert proxy.accepted == 0
