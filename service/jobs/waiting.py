@@ -29,6 +29,8 @@ JITTER = 0.2
 GAP_S = 1.0
 #: What was seen longer ago than this is not told any more: the looks have failed.
 OLD_S = 2 * LOOK_S
+#: No status has this id: one that may have been told, and was not heard.
+_SOMETHING = UUID(int=0)
 
 
 class Waiting:
@@ -66,6 +68,7 @@ class Waiting:
         """Changes may have gone untold."""
         now_s = time.monotonic()
         for watched in self._watched.values():
+            watched.told = _SOMETHING
             watched.look_at_s = now_s + random.uniform(0, GAP_S)  # noqa: S311
 
     def release(self) -> None:
@@ -115,6 +118,7 @@ class Waiting:
 
     def _look(self, watched: _Watched) -> None:
         """Read the job for all who wait for it; their waiting ends if it has changed."""
+        watched.told = None  # who comes later is compared with what is found
         watched.look_again_later()
         self._ask(watched.job_id).add_done_callback(watched.looked)
 

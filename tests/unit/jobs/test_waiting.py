@@ -87,6 +87,34 @@ async def test_a_change_told_between_reading_and_waiting_is_not_missed(
             assert await watch.change(seen, wait_s=60, gone=lambda: False) == after
 
 
+async def test_a_gap_between_reading_and_waiting_is_looked_after(
+    table: Table, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 3600.0)
+    seen = table.add()
+    with waiting.watch(seen.job_id) as watch:
+        after = table.change(seen.job_id)
+        waiting.gap()
+        async with asyncio.timeout(10):
+            assert await watch.change(seen, wait_s=60, gone=lambda: False) == after
+
+
+async def test_what_was_told_is_looked_at_once_however_many_come(
+    table: Table, waiting: Waiting, begin: Begin
+) -> None:
+    before = table.add()
+    after = table.change(before.job_id)
+    old = begin(before)
+    await turns()
+    waiting.told(before.job_id, after.id)
+    assert await within(old) == after
+    late = [begin(after) for _ in range(20)]
+    await turns()
+    assert len(table.readings) == 1
+    for client in late:
+        client.cancel()
+
+
 async def test_what_a_client_has_seen_already_is_no_news_to_it(
     table: Table, waiting: Waiting, begin: Begin
 ) -> None:
