@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import socket
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.database import Database, StatementClass
+from service.database.classes import Statement
 from service.errors import (
     ConstraintViolated,
     DatabaseBusy,
@@ -22,7 +24,7 @@ from service.errors import (
     QueryTimeout,
     StatementFailed,
 )
-from tests.support.database import PID, OpenDatabase, count, deadline
+from tests.support.database import PID, OpenDatabase, Seen, count, deadline
 from tests.support.postgres import active, kill_sessions, until
 
 # --- values --------------------------------------------------------------------------------------
@@ -119,6 +121,72 @@ async def test_the_kernel_is_told_to_look_after_the_peer(database: Database) -> 
             }
             assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert options == {name: wanted[name] for name in known}
+
+
+async def test_what_runs_on_behalf_of_its_class_ends_with_its_class(
+    open_database: OpenDatabase, database_url: str
+) -> None:
+    """On the server, before the worker gives up: the connection stays fit for use."""
+    seen = Seen()
+    database = await open_database(
+        database_url, observer=seen, quick_timeout=0.3, write_timeout=0.4, batch_timeout=0.5
+    )
+    for kind, limit_s in (("quick", 0.3), ("read", 0.3), ("write", 0.4), ("batch", 0.5)):
+        sleep = Statement("SELECT pg_sleep(30)", name=kind, kind=StatementClass(kind))
+        began_s = time.monotonic()
+        with pytest.raises(QueryTimeout):
+            await database.fetch(sleep)
+        assert time.monotonic() - began_s > limit_s * 0.8
+    assert not seen.losses
+    assert [outcome for *_, outcome in seen.runs] == ["timeout"] * 4
+
+
+async def test_a_transaction_as_a_whole_ends_with_its_class(
+    open_database: OpenDatabase, database_url: str
+) -> None:
+    database = await open_database(database_url, write_timeout=0.5)
+
+    async def many_short_ones() -> None:
+        async with database.transaction() as transaction:
+            for _ in range(30):
+                await transaction.fetch("SELECT pg_sleep(0.1)")
+
+    with pytest.raises(QueryTimeout):
+        await many_short_ones()
+    assert database.status().used == 0
+
+
+async def test_waiting_for_a_connection_counts_as_time_of_the_statement(
+    open_database: OpenDatabase, database_url: str
+) -> None:
+    database = await open_database(database_url, pool_max=1, quick_timeout=0.5)
+    quick = Statement("SELECT pg_sleep(0.4)", name="quick", kind=StatementClass.QUICK)
+    first, second = await asyncio.gather(
+        *(database.fetch(quick) for _ in range(2)), return_exceptions=True
+    )
+    assert not isinstance(first, BaseException)
+    assert isinstance(second, DatabaseBusy | QueryTimeout)
+
+
+async def test_a_slow_statement_is_named_and_what_it_was_given_is_not(
+    open_database: OpenDatabase, database_url: str
+) -> None:
+    database = await open_database(database_url, slow_query=0.2)
+    slow = Statement(
+        "SELECT %(word)s AS word, pg_sleep(%(for_s)s)", name="a_slow_one", kind=StatementClass.READ
+    )
+    with capture_logs() as lines:
+        await database.fetch(slow, {"word": "confidential", "for_s": 0})
+        await database.fetch(slow, {"word": "confidential", "for_s": 0.3})
+        with pytest.raises(QueryTimeout):
+            await database.fetch(slow, {"word": "confidential", "for_s": 5}, timeout_s=0.4)
+    told = [line for line in lines if line["event"] == "slow_statement"]
+    assert [(line["statement"], line["class"], line["rows"], line["outcome"]) for line in told] == [
+        ("a_slow_one", "read", 1, "ok"),
+        ("a_slow_one", "read", 0, "timeout"),
+    ]
+    assert 300 <= told[0]["duration_ms"] < 30_000
+    assert "confidential" not in str(lines)
 
 
 # --- errors --------------------------------------------------------------------------------------
