@@ -57,20 +57,24 @@ class Replies:
 
 async def crowd(
     ports: Sequence[int], path: str, principal: str, *, run_s: float, connections: int,
-    pace_s: float = 0.0,
+    pace_s: float = 0.0, over: asyncio.Event | None = None,
 ) -> Replies:  # fmt: skip
     """All ``connections``, spread over the ports, ask for ``run_s`` whenever they are answered.
 
-    With ``pace_s`` each waits so long in between: a load the machine carries with ease.
+    Or until it is ``over``, if that is sooner. With ``pace_s`` each waits so long in between: a
+    load the machine carries with ease.
     """
     replies = Replies()
     end_s = time.monotonic() + run_s
 
+    def ended() -> bool:
+        return time.monotonic() >= end_s or (over is not None and over.is_set())
+
     async def visitor(port: int) -> None:
-        while time.monotonic() < end_s:
+        while not ended():
             try:
                 async with Visit(port, principal) as visit:
-                    while time.monotonic() < end_s:
+                    while not ended():
                         replies.known.append(await visit.ask(path))
                         await asyncio.sleep(pace_s)
             except (OSError, asyncio.IncompleteReadError):

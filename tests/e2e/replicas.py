@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
@@ -47,9 +48,13 @@ class Replica:
 
     def workers(self) -> list[int]:
         """The pids of all workers there have been, oldest first."""
+        return [entry["worker"] for entry in self.entries("worker_ready")]
+
+    def entries(self, event: str) -> list[dict[str, Any]]:
+        """What was logged of this event so far."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         entries = [json.loads(line) for line in lines if line.startswith("{")]
-        return [entry["worker"] for entry in entries if entry["event"] == "worker_ready"]
+        return [entry for entry in entries if entry["event"] == event]
 
     def ready(self) -> bool:
         assert self.program.alive, self.log.read_text()[-4000:]

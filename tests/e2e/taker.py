@@ -1,9 +1,9 @@
 """One worker of a fleet, reduced to its limiter: offers a steady load, writes down what it got.
 
-Argument: a JSON Order. First line: ``offering``. Each admission is one line, written at once, so
-that it outlives SIGKILL: name of the limit, instants of asking and of the answer (monotonic, µs),
-server time of the decision (µs; 0: decided without Redis). Last line of an orderly end:
-``offered n``.
+Argument: a JSON Order. First line: ``ready``; the load begins when standard input ends. Each
+admission is one line, written at once, so that it outlives SIGKILL: name of the limit, instants of
+asking and of the answer (monotonic, µs), server time of the decision (µs; 0: decided without
+Redis). Last line of an orderly end: ``offered n``.
 """
 
 from __future__ import annotations
@@ -32,10 +32,7 @@ MOST_IN_FLIGHT = 200
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """``limits``: [tokens, period_s, burst] by name; ``per_second``: by name, what is offered.
-
-    The load begins at ``begin_s`` on the monotonic clock, or at once if that has passed.
-    """
+    """``limits``: [tokens, period_s, burst] by name; ``per_second``: by name, what is offered."""
 
     redis_url: str
     variant: str
@@ -44,7 +41,6 @@ class Order:
     run_s: float
     workers: int
     timeout_s: float
-    begin_s: float
 
 
 class Taking(Protocol):
@@ -66,7 +62,6 @@ class Worker:
         return self._offered
 
     async def _offer(self, name: str, charges: tuple[Charge, ...], per_second: float) -> None:
-        await asyncio.sleep(self._order.begin_s - time.monotonic())
         began_s, count = time.monotonic(), 0
         in_flight: set[asyncio.Task[None]] = set()
         while (passed_s := time.monotonic() - began_s) < self._order.run_s:
@@ -92,7 +87,8 @@ async def main(order: Order) -> None:
     configure_logging(LoggingSettings(level="error"))
     store = Store(RedisSettings(timeout=order.timeout_s), url=order.redis_url)
     await store.open()
-    os.write(1, b"offering\n")
+    os.write(1, b"ready\n")
+    await asyncio.to_thread(os.read, 0, 1)
     if order.variant == "exact":
         limiter = Limiter(store, workers_hint=order.workers)
         await limiter.start()

@@ -87,19 +87,34 @@ class Takers:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._killed: set[int] = set()
 
-    def start(self, environment: Mapping[str, str] | None = None) -> None:
+    def start(self, environment: Mapping[str, str] | None = None, *, held: bool = False) -> None:
+        """One that offers its load as soon as it can; held ones wait for ``begin``."""
         with self._written(len(self._processes)).open("wb") as output:
             self._processes.append(
                 subprocess.Popen(
                     [sys.executable, str(Path(__file__).with_name("taker.py")),
                      json.dumps(asdict(self._order))],
+                    stdin=subprocess.PIPE if held else subprocess.DEVNULL,
                     stdout=output,
                     env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
                 )
             )  # fmt: skip
 
-    def await_load(self) -> None:
-        """Until every process is at work."""
+    def start_together(self, *environments: Mapping[str, str] | None) -> None:
+        """However long each takes to start, their loads begin at once."""
+        for environment in environments:
+            self.start(environment, held=True)
+        self.await_ready()
+        self.begin()
+
+    def begin(self, *numbers: int) -> None:
+        """Let these of the held ones offer their load; by default all of them."""
+        for number in numbers or range(len(self._processes)):
+            if held := self._processes[number].stdin:
+                held.close()
+
+    def await_ready(self) -> None:
+        """Until every process is at work, or held just before it."""
         deadline = time.monotonic() + START_S
         while not all(self._written(n).stat().st_size for n in range(len(self._processes))):
             assert time.monotonic() < deadline, "a taker did not start"
@@ -127,6 +142,7 @@ class Takers:
         return Taken(tuple(admissions), offered)
 
     def end(self) -> None:
+        self.begin()
         for process in self._processes:
             process.kill()
             process.wait()
@@ -145,7 +161,6 @@ def takers(
     workers: int = 3,
     variant: str = "exact",
     timeout_s: float = 0.1,
-    begin_s: float = 0.0,
 ) -> Iterator[Takers]:
     """To be offered ten times each limit's rate, all ``workers`` together."""
     order = Order(
@@ -156,7 +171,6 @@ def takers(
         run_s=run_s,
         workers=workers,
         timeout_s=timeout_s,
-        begin_s=begin_s,
     )
     fleet = Takers(folder, order)
     try:

@@ -27,9 +27,7 @@ def valkey() -> Iterator[PersistentValkey]:
 def test_frozen_redis_brings_no_tokens(valkey: PersistentValkey, tmp_path: Path) -> None:
     limits = {**COMMON, "single": Limit(1, 1, 1)}
     with takers(tmp_path, valkey.url, limits, run_s=3.8) as fleet:
-        for _ in range(PROCESSES):
-            fleet.start()
-        fleet.await_load()
+        fleet.start_together(*[None] * PROCESSES)
         for frozen_s in (0.3, 2.0):
             valkey.suspend()
             pause(frozen_s)
@@ -44,9 +42,7 @@ def test_redis_restarted_with_its_data_brings_no_tokens(
     valkey: PersistentValkey, tmp_path: Path
 ) -> None:
     with takers(tmp_path, valkey.url, COMMON, run_s=2.6) as fleet:
-        for _ in range(PROCESSES):
-            fleet.start()
-        fleet.await_load()
+        fleet.start_together(*[None] * PROCESSES)
         pause(0.5)
         valkey.kill()
         pause(0.5)

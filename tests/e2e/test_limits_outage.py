@@ -16,13 +16,14 @@ import pytest
 from scripts.devservers import EmbeddedValkey
 from service.admission.limiter import HEARTBEAT_S
 from tests.e2e.crowd import crowd
-from tests.e2e.replicas import replicas
+from tests.e2e.replicas import Replica, replicas
 from tests.e2e.valkeys import PersistentValkey
 from tests.e2e.windows import Limit, worst_excess
 from tests.support.servers import Servers, scratch_directory
 
 AWAY_S = float(os.environ.get("OUTAGE_SECONDS", "3"))
-AFTER_S = 2.0
+#: Until Redis decides again: a second or two, and more on a busy machine.
+RECOVERY_S = 30.0
 LIMIT = Limit(100, 1, 100)
 #: Four workers may each have one token of rounding in hand when two ways of counting meet.
 MOST = 1
@@ -34,6 +35,18 @@ pytestmark = pytest.mark.timeout(120 + 2 * AWAY_S)
 def valkey(request: pytest.FixtureRequest) -> Iterator[EmbeddedValkey]:
     with scratch_directory() as home, request.param(home) as server:
         yield server
+
+
+async def recovered(fleet: list[Replica]) -> float:
+    """When every worker that had gone on by itself has come back to asking Redis."""
+
+    def times(event: str) -> int:
+        return sum(len(replica.entries(event)) for replica in fleet)
+
+    async with asyncio.timeout(RECOVERY_S):
+        while times("limiter_recovered") < times("limiter_degraded"):
+            await asyncio.sleep(0.05)
+    return time.monotonic()
 
 
 async def test_fleet_keeps_its_bound_while_redis_is_away(
@@ -49,10 +62,11 @@ async def test_fleet_keeps_its_bound_while_redis_is_away(
             )
         )
         before_s = HEARTBEAT_S + 0.5  # until each worker has counted all the others
+        over = asyncio.Event()
         load = asyncio.create_task(
             crowd(
                 [replica.port for replica in fleet], "/health", "198.51.100.4",
-                run_s=before_s + AWAY_S + AFTER_S + 0.5, connections=16, pace_s=0.02,
+                run_s=before_s + AWAY_S + RECOVERY_S, connections=16, pace_s=0.02, over=over,
             )
         )  # fmt: skip
         await asyncio.sleep(before_s)
@@ -61,6 +75,9 @@ async def test_fleet_keeps_its_bound_while_redis_is_away(
         await asyncio.sleep(AWAY_S)
         await asyncio.to_thread(valkey.start)
         back_s = time.monotonic()
+        recovered_s = await recovered(fleet)
+        await asyncio.sleep(1.0)
+        over.set()
         replies = await load
     assert (replies.unexpected(), replies.lost) == (set(), 0)
     spans = replies.spans()
@@ -77,5 +94,4 @@ async def test_fleet_keeps_its_bound_while_redis_is_away(
     assert excess <= forgotten + MOST
     # Refusing everything would be easy.
     assert replies.admitted_between(killed_s, back_s) >= 0.3 * LIMIT.tokens * AWAY_S
-    recovered_s = back_s + AFTER_S - 1.0
-    assert replies.admitted_between(recovered_s, recovered_s + 1.0) >= 0.4 * LIMIT.tokens
+    assert replies.admitted_between(recovered_s, recovered_s + 1.0) >= 0.3 * LIMIT.tokens

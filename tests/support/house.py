@@ -94,7 +94,12 @@ class House:
 
     async def run_all(self) -> None:
         """Claim every job that is due, and see it to its outcome."""
-        while await self.services.runs.tick() or self.services.runs.held:
+        runs = self.services.runs
+        while True:
+            # One held before the look may have kept it from claiming another, and ended meanwhile.
+            held = runs.held
+            if not (await runs.tick() or runs.held or held):
+                return
             await asyncio.sleep(0.01)
 
     async def pay(self, job_id: UUID) -> None:
