@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ _REMEMBERED = 1000
 #: More than so many waiting are rather looked up together.
 _WAITING = 1000
 
+_SNAPSHOT = re.compile(rb"[0-9]+:[0-9]+:[0-9,]*")
 _QUERIES = load_queries("service.flows", "changes.sql")
 
 log = structlog.get_logger()
@@ -92,9 +94,10 @@ class FlowChanges:
         )
         self._claims = Claims(store)
         self._position_key = keys.cache_position(NAMESPACE)
-        #: How far the record was followed, a snapshot of PostgreSQL's; None: not known yet.
+        #: How far the record was followed by this worker and, as it last saw, by the fleet;
+        #: snapshots of PostgreSQL's. None: not known yet.
         self._position: str | None = None
-        self._ask_fleet = True
+        self._fleet: str | None = None
         self._waiting: deque[Change] = deque()
         self._applied: deque[str] = deque(maxlen=_REMEMBERED)
         self._look_at_s = 0.0
@@ -147,7 +150,7 @@ class FlowChanges:
     def _store_gap(self) -> None:
         # Another Redis may answer now, or one that has lost what it was told last.
         self._counts.gap("redis")
-        self._ask_fleet = True
+        self._applied.clear()
         self._cache.drop()
         self._look_now()
 
@@ -192,18 +195,20 @@ class FlowChanges:
             self._failing = False
 
     async def _look(self) -> None:
-        """Apply what is on record since the last look, and say how far that goes."""
-        await self._learn_position()
-        rows = await self._database.fetch(_QUERIES.changes_since, {"position": self._position})
+        """Apply what is on record since the last look of this worker, and of the fleet."""
+        fleet = await self._fleet_position()
+        rows = await self._database.fetch(
+            _QUERIES.changes_since, {"own": self._position, "fleet": fleet}
+        )
         await self._apply_told()
         done = True
         for row in rows:
             if row["change"] is not None and row["change"] not in self._applied:
                 done &= await self._apply_found(row)
         # What another worker is still at must be found again, by whoever looks, until it is done.
-        if done and rows[0]["position"] != self._position:
+        if done:
             self._position = rows[0]["position"]
-            await self._note_position(self._position)
+            await self._note_position(rows[0]["position"])
         if random.random() < _TIDY:  # noqa: S311 - no secret
             await self.tidy()
 
@@ -235,23 +240,26 @@ class FlowChanges:
         await self._cache.invalidate(change.keys, change=change.name)
         self._applied.append(change.name)
 
-    async def _learn_position(self) -> None:
-        """Where the fleet is: Redis holds nothing that is older, if it holds anything."""
-        if not self._ask_fleet:
-            return
+    async def _fleet_position(self) -> str | None:
+        """How far Redis was told of all there was; None: away, or it was told nothing yet."""
         try:
             found: Any = await self._store.run(lambda: self._store.client.get(self._position_key))
         except StoreUnavailable:
-            return
-        self._ask_fleet = False
-        if found:
-            self._position = found.decode()
+            return None
+        position = found.decode() if found and _SNAPSHOT.fullmatch(found) else None
+        if _behind(position, self._fleet):
+            self._applied.clear()  # it has lost what it was told last, as after a failover
+        self._fleet = position
+        return position
 
     async def _note_position(self, position: str) -> None:
+        if position == self._fleet:
+            return
         try:
             await self._store.run(lambda: self._store.client.set(self._position_key, position))
         except StoreUnavailable:
             return  # what it was not told of then, it is asked about when it is back
+        self._fleet = position
 
     def __repr__(self) -> str:
         hearing = self.hearing
@@ -265,3 +273,10 @@ def _read(payload: str) -> Change | None:
         return Change.of(json.loads(payload))
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _behind(position: str | None, known: str | None) -> bool:
+    """Snapshots say ``xmin:xmax:running``: what is later has seen later transactions begin."""
+    if known is None:
+        return False
+    return position is None or int(position.split(":")[1]) < int(known.split(":")[1])

@@ -308,6 +308,46 @@ async def test_a_redis_that_was_away_is_told_when_it_is_back(
         await worker.until("2")
 
 
+async def test_one_cut_off_from_everything_needs_redis_alone_to_learn_of_it(
+    hire: Hire, sold: str, redis_url: str
+) -> None:
+    async with FaultProxy.before(sold) as postgres, FaultProxy.before(redis_url) as redis:
+        apart = await hire(database=postgres.url, redis=redis.url)
+        other = await hire()
+        assert await apart.version() == await other.version() == "1"
+        await postgres.refuse()
+        await redis.refuse()
+        await apart.until_hearing(postgres=False, redis=False)
+        write(sold, "2")
+        await other.until("2")
+        assert await apart.version() == "1"
+        await redis.forward()
+        await apart.until("2")
+
+
+async def test_a_redis_that_lost_its_latest_writes_is_told_again(hire: Hire, sold: str) -> None:
+    worker = await hire(look_s=(0.05, 0.1))
+    client = worker.store.client
+    value = keys.cache_value(NAMESPACE, f"uid:{flow_definition('echo').first_uid()}")
+    position = keys.cache_position(NAMESPACE)
+    assert await worker.version() == "1"
+    async with asyncio.timeout(PATIENCE_S):
+        while not await client.exists(position):
+            await asyncio.sleep(0.005)
+    before = await client.dump(value), await client.get(position)
+    write(sold, "2")
+    await worker.until("2")
+    async with asyncio.timeout(PATIENCE_S):
+        while await client.get(position) == before[1]:
+            await asyncio.sleep(0.005)
+    # As after a failover to a replica that was behind: what was told since is gone.
+    await client.flushall()
+    await client.restore(value, 60_000, before[0])
+    await client.set(position, before[1])
+    await until(lambda: worker.heard("record") == 1)
+    await (await hire()).until("2")
+
+
 async def test_a_load_begun_before_the_change_and_ended_after_it_does_not_stay(
     hire: Hire, sold: str
 ) -> None:
