@@ -91,7 +91,7 @@ class TieredCache:
         if entry is None or self._clock() >= entry.good_until_s:
             return None
         self._hits += 1
-        return self._given(entry.cached)
+        return self._given(entry.cached) if entry.cached.stale else entry.cached
 
     async def get(self, key: str, load: Load, *, ages: Ages | None = None) -> Cached:
         """The value of ``key``, from ``load()`` if it is nowhere else.
@@ -100,19 +100,11 @@ class TieredCache:
         could not begin in time. ``ages`` in place of those of the settings.
         """
         entry = self._local.get(key)
-        if entry is not None:
-            now_s = self._clock()
-            if now_s < entry.good_until_s:
-                self._hits += 1
-                return self._given(entry.cached)
-            if entry.cached.degraded and now_s < entry.good_until_s + self._settings.local_seconds:
-                # It has just failed: nobody need wait for it to fail again.
-                self._reads.begin(key, lambda: self._read(key, load, ages or self._ages))
-                return self._given(entry.cached)
+        if entry is not None and self._clock() < entry.good_until_s:
+            self._hits += 1
+            return self._given(entry.cached) if entry.cached.stale else entry.cached
         self._misses += 1
-        return self._given(
-            await self._reads.join(key, lambda: self._read(key, load, ages or self._ages))
-        )
+        return self._given(await self._missed(key, load, ages or self._ages, entry))
 
     def drop(self, keys_: Iterable[str] | None = None) -> None:
         """Ask again before these are given in this worker; None: any. Loads in flight are not kept.
@@ -156,6 +148,15 @@ class TieredCache:
             self._stale += 1
             self._degraded += cached.degraded
         return cached
+
+    async def _missed(self, key: str, load: Load, ages: Ages, entry: Entry | None) -> Cached:
+        if entry is not None and entry.cached.degraded:
+            end_s = entry.good_until_s + self._settings.local_seconds
+            if self._clock() < end_s:
+                # It has just failed: nobody need wait for it to fail again.
+                self._reads.begin(key, lambda: self._read(key, load, ages))
+                return entry.cached
+        return await self._reads.join(key, lambda: self._read(key, load, ages))
 
     async def _read(self, key: str, load: Load, ages: Ages) -> Cached:
         """From Redis, else loaded; kept unless the key was dropped meanwhile."""
