@@ -19,8 +19,8 @@ if ARGV[4] ~= '' then
   if string.find(changes, '\n' .. ARGV[4] .. '\n', 1, true) then
     return 0
   end
-  -- The latest only: told again later than that, a change is merely forgotten twice.
-  changes = string.sub('\n' .. ARGV[4] .. changes, 1, 500)
+  -- The latest hundred or so: told again later than that, a change is merely forgotten twice.
+  changes = string.sub('\n' .. ARGV[4] .. changes, 1, 4000)
 end
 local version = math.max(tonumber(fence[1] or 0) + 1, now)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-NAMESPACE = "flow"
+#: The number is that of the form of all values here: workers of two versions keep apart.
+NAMESPACE = "flow-2"
 #: The list of flows on sale: every change of a flow makes it old.
 INDEX = "index"
 
