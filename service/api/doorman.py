@@ -94,11 +94,10 @@ class Doorman:
         return found
 
     def _is_ours(self, message: RawRequestMessage) -> bool:
-        """The same again, asked for in the usual form, with the last answer written and read."""
+        """The same again, in the usual form, and all before it is answered."""
         protocol = self._protocol
         return (
             not protocol._request_in_progress
-            and not protocol._messages
             and not protocol._paused
             and message.method == self._method
             and _address(message.path) == self._path

@@ -180,7 +180,7 @@ UNUSUAL: dict[str, tuple[bytes, bytes]] = {
         b"429",
     ),
     "the last one": (GET[:-2] + b"Connection: close\r\n\r\n", b"429"),
-    "HTTP/1.0": (GET.replace(b"1.1", b"1.0"), b"429"),
+    "HTTP/1.0": (GET[:-2].replace(b"1.1", b"1.0") + b"Connection: keep-alive\r\n\r\n", b"429"),
     "an upgrade": (GET[:-2] + b"Upgrade: websocket\r\nConnection: upgrade\r\n\r\n", b"429"),
     "an expectation": (GET[:-2] + b"Expect: 100-continue\r\n\r\n", b"100"),
     "garbage": (b"GET\r\n\r\n", b"400"),
@@ -202,6 +202,15 @@ async def test_the_unusual_is_handed_on(
         assert len(requests_made) == made + 1
         if status == b"100":
             assert (await line.answer()).split()[1] == b"429"
+
+
+async def test_answers_without_a_body_are_never_his(open_gate: OpenGate) -> None:
+    gate = await open_gate(limits=LIMITS)
+    head = GET.replace(b"GET", b"HEAD")
+    async with line_to(gate) as line:
+        for _ in range(4):
+            assert (await line.ask(head, body=False)).endswith(b"\r\n\r\n")
+        assert (await line.ask()).startswith(b"HTTP/1.1 429 ")
 
 
 async def test_one_sent_in_pieces_is_refused_once(open_gate: OpenGate) -> None:
@@ -266,15 +275,12 @@ async def test_who_is_shut_out_meanwhile_is_told_so(
 async def test_a_connection_is_kept_as_long_after_his_answer_as_after_any(
     aiohttp_server: Any,
 ) -> None:
-    def refuse(*_what: object) -> bytes | None:
-        return b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 1\r\n\r\n!"
-
-    async with refusing(aiohttp_server, refuse, keepalive_timeout=0.5) as (line, asked):
+    async with refusing(aiohttp_server, at_the_door, keepalive_timeout=0.5) as (line, called):
         await line.ask()
         for _ in range(8):
             await asyncio.sleep(0.1)
             assert (await line.ask()).endswith(b"!")
-        assert asked == [1]
+        assert called == [True]
         assert await asyncio.wait_for(line.reader.read(), 10) == b""
 
 
@@ -330,22 +336,51 @@ async def test_a_fault_of_his_is_left_to_the_ordinary_way(aiohttp_server: Any) -
     def broken(*_what: object) -> bytes | None:
         raise RuntimeError("broken")
 
-    async with refusing(aiohttp_server, broken) as (line, asked):
+    async with refusing(aiohttp_server, broken) as (line, called):
         for _ in range(3):
             assert (await line.ask()).startswith(b"HTTP/1.1 429 ")
-    assert asked == [1, 1, 1]
+    assert called == [True, True, True]
+
+
+async def test_he_waits_for_the_answer_before_his(aiohttp_server: Any) -> None:
+    going_on = asyncio.Event()
+
+    async def hold(_request: web.Request, _answer: web.StreamResponse) -> None:
+        await going_on.wait()
+
+    hold.lines_for = lambda _headers: ""  # type: ignore[attr-defined]
+    async with refusing(aiohttp_server, at_the_door, hold) as (line, called):
+        line.writer.write(GET)
+        await asyncio.sleep(0.05)
+        line.writer.write(GET)
+        await asyncio.sleep(0.05)
+        going_on.set()
+        assert [(await line.answer())[-2:] for _ in range(2)] == [b"no", b"no"]
+        assert (await line.ask()).endswith(b"!")
+    assert called == [True, True]
+
+
+async def test_he_is_called_neither_before_others_nor_to_the_last(aiohttp_server: Any) -> None:
+    async with refusing(aiohttp_server, at_the_door) as (line, called):
+        line.writer.write(GET * 2 + UNUSUAL["the last one"][0])
+        assert [(await line.answer())[-2:] for _ in range(3)] == [b"no", b"no", b"no"]
+    assert called == [False, False, False]
+
+
+def at_the_door(*_what: object) -> bytes | None:
+    return b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 1\r\n\r\n!"
 
 
 @asynccontextmanager
 async def refusing(
     aiohttp_server: Any, refuse: Callable[..., bytes | None], *signals: Any, **options: Any
-) -> AsyncIterator[tuple[Line, list[int]]]:
-    """A server that refuses everything and calls a doorman each time; how often it did."""
-    asked: list[int] = []
+) -> AsyncIterator[tuple[Line, list[bool]]]:
+    """A server that refuses everything and calls a doorman each time; whether he came."""
+    called: list[bool] = []
 
     async def handler(request: web.Request) -> web.Response:
-        asked.append(1)
         Doorman.call(request, refuse)
+        called.append(isinstance(request.protocol._parser, Doorman))
         return Rendered(429, "HTTP/1.1 429 Too Many Requests\r\n", b"no")
 
     app = web.Application()
@@ -354,6 +389,6 @@ async def refusing(
     server = await aiohttp_server(app, **options)
     line = Line(*await asyncio.open_connection(server.host, server.port))
     try:
-        yield line, asked
+        yield line, called
     finally:
         line.writer.close()
