@@ -300,6 +300,7 @@ class TestPaymentService:
     ) -> None:
         gate.fault("POST /payment", "reset", when="after", times=1)
         gate.fault("GET /payment", "status", status=400)
+        gate.fault("GET /payment/diff", "status", status=400)  # nor does the job loop learn of it
         answer = await gate.post("/text-summary/start_job", purchase())
         body = await problem(answer, 504, "payment-outcome-unknown")
         assert body["retryable"] is True
