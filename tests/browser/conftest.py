@@ -86,7 +86,9 @@ def open_window(browser: Browser, house: House) -> Iterator[OpenWindow]:
     yield make
     for window in windows:
         window.page.unroute_all(behavior="ignoreErrors")
-        window.page.context.close()
+    for context in {window.page.context for window in windows}:
+        context.close()
+    for window in windows:
         window.check()
 
 

@@ -26,6 +26,7 @@ async function show() {
   };
   const first = main.dataset.started !== "yes";
   main.dataset.started = "yes";
+  main.setAttribute("aria-busy", "true");
   try {
     const page = await (Object.hasOwn(parts, kind) ? parts[kind]() : flowsPage(signal));
     if (signal.aborted) return;
@@ -34,6 +35,7 @@ async function show() {
     if (signal.aborted) return;
     main.replaceChildren(problemNote(error), el("p", {}, el("a", { href: "#/" }, "All flows")));
   }
+  main.removeAttribute("aria-busy");
   const title = main.querySelector("h1")?.textContent;
   document.title = title ? `${title} · Tollgate` : "Tollgate";
   mark(kind);

@@ -49,6 +49,7 @@ class RunPage {
     runs.addEventListener("changed", draw, { signal });
     const pause = () => this.pause.replaceChildren(waitingNote(...(pauses.get(key) || [null])));
     runs.addEventListener("paused", pause, { signal });
+    pause();
     this.draw();
   }
 
@@ -66,8 +67,10 @@ class RunPage {
       el("div", { class: "spread" }, el("h1", {}, run.name), badge(kind, words)),
       el("p", { class: "quiet" }, `${run.variant} · ${run.price} · ordered `, moment(run.ordered)));
     this.track.replaceChildren(track(run));
-    // A form in the middle of being filled in is not drawn again.
-    const now = JSON.stringify([phaseOf(run), run.status?.id, run.paid, run.sent, run.began]);
+    // Nothing that somebody is filling in, or has just clicked, is drawn again for nothing.
+    const phase = phaseOf(run);
+    const asked = phase === "awaiting_input" && run.status.id;
+    const now = JSON.stringify([phase, asked, run.paid, run.sent]);
     if (now === this.seen) return;
     if (this.seen !== null) say(`${run.name}: ${words}.`);
     this.seen = now;

@@ -94,21 +94,24 @@ let waitingNow = 0;
 
 /** Follows every run that is not over while the page is seen. */
 export function followAll() {
+  if (document.hidden) return;
   for (const run of kept) {
     if (run.started && !isOver(run) && !followed.has(run.key)) {
       const stop = new AbortController();
       followed.set(run.key, stop);
-      follow(run.key, stop.signal).catch(() => null).finally(() => followed.delete(run.key));
+      follow(run.key, stop.signal).catch(() => null).finally(() => {
+        followed.delete(run.key);
+        followAll();
+      });
     }
   }
 }
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) followed.forEach((stop) => stop.abort());
-  // Those who were just stopped first leave.
-  else setTimeout(followAll, 100);
+  else followAll();
 });
-runs.addEventListener("changed", () => { if (!document.hidden) followAll(); });
+runs.addEventListener("changed", followAll);
 
 /** What is waited for by a run at the moment, for its page: key -> [problem, until]. */
 export const pauses = new Map();
@@ -117,6 +120,7 @@ async function follow(key, signal) {
   for (;;) {
     const run = find(key);
     if (!run || isOver(run)) return;
+    let restMs = 0;
     await turn();
     try {
       const waiting = (problem, until) => pause(key, problem, until);
@@ -128,11 +132,12 @@ async function follow(key, signal) {
       if (error.name === "AbortError") return;
       const gone = error instanceof Problem && error.status === 404;
       if (gone) change(key, { status: UNKNOWN });
-      else await sleep(30_000, signal);
+      else restMs = 30_000;
     } finally {
       waitingNow -= 1;
       queue.shift()?.();
     }
+    if (restMs) await sleep(restMs, signal);
   }
 }
 
