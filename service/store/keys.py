@@ -56,7 +56,7 @@ def cache_value(namespace: str, key: str) -> str:
 
 
 def cache_fence(namespace: str, key: str) -> str:
-    """The value's fence against old loads, one hash; lives CACHE_FENCE_LIFE_MS after the last use."""
+    """A value's fence against old loads, a hash; lives CACHE_FENCE_LIFE_MS after the last use."""
     return f"{cache_value(namespace, key)}:fence"
 
 
