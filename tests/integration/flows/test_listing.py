@@ -189,24 +189,28 @@ async def test_unreadable_flows_leave_no_holes(
     assert len(pages[0]) == len(pages[1]) == 40
 
 
-async def test_page_is_true_though_the_index_is_old(
+async def test_piece_that_changed_since_the_index_was_read_is_not_kept_as_what_it_was(
     open_catalog: OpenCatalog, database: Database
 ) -> None:
     catalog = await open_catalog()
-    await catalog.store([definition("b"), definition("d")])
-    assert (await slugs(catalog, limit=1))[0] == ["b"]
-    # Nobody says so: neither the import nor the database's own word.
-    await database.execute('UPDATE flows SET definition = definition || \'{"version": "2.0"}\'')
-    await (await open_catalog(local_seconds=0.0))._cache.invalidate(
-        [f"list:{entry.digest}" for entry in (await catalog._listing._index())[0].pieces]
+    await catalog.store([definition("a"), definition("c")])
+    pieces = (await catalog._listing._index())[0].pieces
+    # Changed, and nobody is told.
+    await database.execute(
+        "INSERT INTO flows (uid, slug, name, definition, digest)"
+        " SELECT gen_random_uuid(), 'b', 'B',"
+        '        definition || \'{"slug": "b", "name": "B"}\', \'d\''
+        "   FROM flows WHERE slug = 'a'"
     )
-    late = await open_catalog()
-    page = await late.page(after=None, limit=9)
-    assert [flow.version for flow in page.flows] == ["2.0", "2.0"]
-    # And it was noticed: from now on the others read it, too.
-    assert (await late.page(after=None, limit=9)).flows == page.flows
-    other = await open_catalog()
-    assert [flow.version for flow in (await other.page(after=None, limit=9)).flows] == ["2.0"] * 2
+    # Read by an index from before: the page is true, and the index is made old for everybody.
+    assert await slugs(catalog, limit=9) == [["a", "b", "c"]]
+    assert await slugs(catalog, limit=2) == [["a", "b"], ["c"]]
+    assert (await (await open_catalog())._listing._index())[0].pieces != pieces
+    # It is as it was: so is its digest, and under that there must not stand what was read between.
+    await database.execute("DELETE FROM flows WHERE slug = 'b'")
+    await catalog._cache.invalidate(["index"])
+    assert (await catalog._listing._index())[0].pieces == pieces
+    assert await slugs(catalog, limit=9) == [["a", "c"]]
 
 
 async def test_page_that_is_read_while_the_list_changes_misses_nothing(
