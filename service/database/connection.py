@@ -1,6 +1,6 @@
 """One PostgreSQL connection: aiopg's, with its faults in connecting and waiting repaired.
 
-Four faults of aiopg 1.4.0 end here, because each lies in how it waits for the socket:
+Five faults of aiopg 1.4.0 end here, because each lies in how it waits for the socket:
 
 - it keeps the loop watching a socket that libpq closes and reopens on its own (next address of a
   host, TLS refused, connection refused): the connection hangs on asyncio, and under uvloop the
@@ -9,7 +9,9 @@ Four faults of aiopg 1.4.0 end here, because each lies in how it waits for the s
 - libpq ignores ``connect_timeout`` in asynchronous mode: ours is a loop timer;
 - a query cancelled by the server reached the caller as ``CancelledError``, as if the task had been
   cancelled: psycopg2's own error passes on;
-- ``asyncio.wait_for`` may swallow a cancellation before Python 3.12: ``asyncio.timeout`` does not.
+- ``asyncio.wait_for`` may swallow a cancellation before Python 3.12: ``asyncio.timeout`` does not;
+- when a connection breaks it looks at the descriptor with ``select``, which takes none above 1023:
+  in a worker with a thousand clients the query went on waiting. Here any descriptor will do.
 
 It leans on private names, so aiopg is pinned to exactly 1.4.0 and tests/unit/database watches them.
 """
@@ -17,8 +19,11 @@ It leans on private names, so aiopg is pinned to exactly 1.4.0 and tests/unit/da
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import select
 import time
+import weakref
 from typing import Any
 
 import psycopg2
@@ -69,6 +74,27 @@ class Connection(AiopgConnection):
             await ready
         finally:
             remove(descriptor)
+
+    @staticmethod
+    def _ready(weak_self: weakref.ref[Any]) -> None:
+        try:
+            AiopgConnection._ready(weak_self)
+        except ValueError as out_of_range:
+            broken = out_of_range.__context__
+            if not isinstance(broken, psycopg2.Error) or (connection := weak_self()) is None:
+                raise
+            connection._break(broken)
+
+    def _break(self, cause: psycopg2.Error) -> None:
+        """What aiopg does with a connection that has broken, for any descriptor."""
+        if self._fileno is not None and not _open(self._fileno):
+            with contextlib.suppress(OSError):
+                self._loop.remove_reader(self._fileno)
+                self._loop.remove_writer(self._fileno)
+            self._fileno, self._writing = None, False
+        self._notifies_proxy.close(cause)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(cause)
 
     async def _poll(self, waiter: asyncio.Future[None], timeout: float) -> None:
         self._ready(self._weakref)
@@ -136,6 +162,14 @@ async def connect(dsn: Dsn, *, timeout_s: float) -> Connection:
 def _settle(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+def _open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _readable(descriptor: int) -> bool:
