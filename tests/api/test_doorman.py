@@ -326,10 +326,11 @@ async def test_who_wants_to_see_every_answer_sees_every_refusal(aiohttp_server: 
     def never(*_what: object) -> bytes | None:
         raise AssertionError("asked, though somebody wants to see the answer")
 
-    async with refusing(aiohttp_server, never, look) as (line, _):
+    async with refusing(aiohttp_server, never, look) as (line, called):
         for _ in range(3):
             await line.ask()
     assert seen == [429, 429, 429]
+    assert called == [False, False, False]
 
 
 async def test_a_fault_of_his_is_left_to_the_ordinary_way(aiohttp_server: Any) -> None:
