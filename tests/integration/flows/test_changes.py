@@ -153,6 +153,11 @@ async def overhear(store: Store) -> tuple[Ear, Subscription]:
     return ear, subscription
 
 
+async def scripts_run(store: Store) -> int:
+    seen = await store.client.info("commandstats")
+    return int(seen["cmdstat_evalsha"]["calls"])
+
+
 def write(url: str, version: str, where: str = "slug = 'echo'") -> None:
     ask(
         url,
@@ -385,6 +390,7 @@ async def test_a_large_change_is_told_to_redis_by_one_worker_alone(hire: Hire, s
         assert await worker.version("n7") is None
         assert await worker.version() == "1"
     published, subscription = await overhear(workers[0].store)
+    before = await scripts_run(workers[0].store)
     ask(
         sold,
         f"INSERT INTO flow_aliases SELECT 'n' || i, uid FROM generate_series(1, {3 * MANY}) i,"
@@ -396,6 +402,7 @@ async def test_a_large_change_is_told_to_redis_by_one_worker_alone(hire: Hire, s
     await subscription.stop()
     told = [key for key in published.heard if key.startswith("alias:n")]
     assert len(told) == len(set(told)) == 3 * MANY
+    assert await scripts_run(workers[0].store) - before < 2 * 3 * MANY
 
 
 async def test_a_large_change_whose_worker_died_is_taken_up_by_another(
