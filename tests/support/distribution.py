@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
-#: Where the tests of a file share what is dear to start: one worker runs the whole file.
-TOGETHER = ("tests/e2e/", "tests/integration/admission/test_cluster.py")
 #: Half of the suite waits for timers and other processes, so two for each core; and each brings
 #: servers of its own, so not many.
 PER_CORE = 2
 MOST = 8
+#: A running one and the next: what else a worker is given, no other can take off it.
+IN_HAND = 2
+#: Tests that take a millisecond each: sending them one by one would take longer.
+_QUICK = "tests/unit/"
+#: What a file of tests says that shares something dear among them.
+_SHARES = re.compile(r'scope="module"|\btollgate: Site\b')
 
 
 def workers_for(arguments: Sequence[str]) -> int:
@@ -31,4 +39,15 @@ class InOrder(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0] if nodeid.startswith(TOGETHER) else nodeid
+        """What one worker runs as a whole: a test, or a file."""
+        file = nodeid.partition("::")[0]
+        return file if file.startswith(_QUICK) or _shares(file) else nodeid
+
+    def _reschedule(self, node: WorkerController) -> None:
+        if not self.workqueue or self._pending_of(self.assigned_work[node]) < IN_HAND:
+            super()._reschedule(node)
+
+
+@cache
+def _shares(file: str) -> bool:
+    return bool(_SHARES.search(Path(file).read_text()))

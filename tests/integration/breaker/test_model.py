@@ -23,6 +23,10 @@ STEPS = settings(
 )
 
 
+#: Thousands of questions, one after the other, on a machine that may be busy with much else.
+pytestmark = pytest.mark.timeout(240)
+
+
 def run_machine(url: str, fault: Fault | None, how: settings) -> None:
     with redis.Redis.from_url(url) as client, capture_logs():
         fields = {"client": client, "fault": fault}
