@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: A holder that died must be replaced while the others still wait.
 _LEASE_OF_WAIT = 0.7
+#: Reads at once. A crowd that waits here, and not for one of the store's connections, is not taken
+#: for an outage of Redis.
+_READS_AT_ONCE = 8
 #: Looks for another worker's load: most take milliseconds, few much longer.
 _FIRST_LOOK_S, _LOOK_GROWS, _LAST_LOOK_S = 0.01, 1.5, 0.05
 
@@ -86,6 +89,7 @@ class FleetTier:
         self._worker = secrets.token_hex(6)
         self._asked = count()
         self._owed = Owed(self._tell, name=namespace)
+        self._turns = asyncio.Semaphore(_READS_AT_ONCE)
         self._hits = self._stale = self._misses = self._errors = self._waits = 0
 
     async def close(self) -> None:
@@ -122,7 +126,8 @@ class FleetTier:
         token, look_s, waited = f"{self._worker}-{next(self._asked)}", _FIRST_LOOK_S, False
         while True:
             await self._owed.settle(key)
-            found = await self._read(key, token, held())
+            async with self._turns:
+                found = await self._read(key, token, held())
             if found.state != "miss" or found.mine or self._clock() >= until_s:
                 return found
             self._waits += not waited

@@ -6,6 +6,7 @@ Several TieredCache objects stand for several workers.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -155,3 +156,25 @@ async def test_a_copy_in_hand_is_given_without_asking_anybody(
     clock.now_s += 5
     assert cache.peek("k") is None
     assert cache.statistics().local.hits == 1
+
+
+async def test_a_crowd_of_readers_leaves_connections_to_the_others(
+    store: Store, database: Database
+) -> None:
+    """Waiting for a connection counts as a failure of Redis, and a few of those as an outage."""
+    cache = worker(store)
+    read, running, most = cache._fleet._get, 0, 0
+
+    async def counted(*call: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return await read(*call)
+        finally:
+            running -= 1
+
+    cache._fleet._get = counted  # type: ignore[assignment]
+    await asyncio.gather(*(cache.get(f"k{number}", database.load) for number in range(100)))
+    assert most == 8
+    assert cache.statistics().fleet.errors == 0
