@@ -134,7 +134,7 @@ async def connect(
         stack.push_async_callback(limiter.stop)
         cache = TieredCache(store, settings.cache, namespace=NAMESPACE)
         stack.push_async_callback(cache.close)
-        metrics.cache.watch(NAMESPACE, cache.statistics)
+        metrics.cache.watch("flow", cache.statistics)
         changes = FlowChanges(database, store, cache, listener, counts=metrics.changes)
         catalog = Catalog(database, cache, on_unreadable=metrics.flows_unreadable.inc)
         gateway = PaymentGateway(client, breaker, settings.payment, metrics=metrics)

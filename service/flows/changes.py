@@ -48,7 +48,7 @@ LOOK_S = (3.0, 4.5)
 MANY = 500
 #: After a look that failed.
 AGAIN_S = (0.5, 1.0)
-#: A change stays on record for so long; a worker or fleet that was away for longer starts cold.
+#: A change stays on record for so long: longer than any worker's own copy lives.
 KEPT_S = 86_400.0
 #: The share of looks after which the record is tidied up: every quarter of an hour or so.
 _TIDY = 0.005
