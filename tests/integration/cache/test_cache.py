@@ -158,6 +158,23 @@ async def test_a_copy_in_hand_is_given_without_asking_anybody(
     assert cache.statistics().local.hits == 1
 
 
+async def test_a_copy_is_kept_for_its_time_from_the_question_not_from_the_answer(
+    store: Store, database: Database
+) -> None:
+    clock = Clock()
+    cache = worker(store, clock=clock)
+    database.open.clear()
+    asking = asyncio.create_task(get(cache, database))
+    await database.until_loading()
+    clock.now_s += 3
+    database.open.set()
+    await asking
+    clock.now_s += 1.9
+    assert cache.peek("k") is not None
+    clock.now_s += 0.2
+    assert cache.peek("k") is None
+
+
 async def test_a_crowd_of_readers_leaves_connections_to_the_others(
     store: Store, database: Database
 ) -> None:

@@ -138,6 +138,31 @@ async def test_an_old_value_on_its_way_from_redis_is_not_kept_after_an_invalidat
     assert (await get(cache, database)).value == b"two"
 
 
+async def test_a_refresh_stored_just_before_an_invalidation_is_not_kept_after_it(
+    store: Store, database: Database
+) -> None:
+    await get(worker(store), database)
+    await elapse(store, 400)
+    cache = worker(store)
+    put, stored, go_on = cache._fleet._put, asyncio.Event(), asyncio.Event()
+
+    async def slow_put(*call: Any) -> Any:
+        reply = await put(*call)
+        stored.set()
+        await go_on.wait()
+        return reply
+
+    cache._fleet._put = slow_put  # type: ignore[assignment]
+    assert (await get(cache, database)).stale
+    await stored.wait()
+    database.value = b"two"
+    await cache.invalidate(["k"])
+    go_on.set()
+    while len(cache._refreshes):
+        await asyncio.sleep(0)
+    assert (await get(cache, database)).value == b"two"
+
+
 async def test_a_version_lost_with_redis_stops_loads_from_before(
     store: Store, database: Database
 ) -> None:
