@@ -106,6 +106,7 @@ async def test_times_are_in_utc_whatever_the_server_speaks(
 ) -> None:
     name = database_url.rpartition("/")[2]
     execute(servers.postgres.url, f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
+    await asyncio.to_thread(pgbouncer.restart)  # what it had open speaks UTC still
     database = Database(DatabaseSettings(**POOLED), url=pgbouncer.url)
     await database.open(wait_s=10)
     try:
