@@ -21,13 +21,17 @@ from xdist.remote import Producer
 from xdist.scheduler import Scheduling
 
 from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
+from tests.support import commands
 from tests.support.distribution import InOrder, workers_for
+from tests.support.leftovers import Leftovers
 from tests.support.servers import Servers
 
 # What the developer's shell holds must not reach what is tested: our settings, libpq's, the
 # metrics directory of a running service.
 for _name in [n for n in os.environ if n.startswith(("TOLLGATE_", "PG", "PROMETHEUS_"))]:
     del os.environ[_name]
+
+LEFTOVERS = None if Leftovers.looked_for() else Leftovers()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -37,6 +41,28 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     """Ours, unless the command line names one of pytest-xdist's with --dist."""
     return InOrder(config, log) if config.option.dist == "load" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that is left running fails the session, though no test did."""
+    commands.end()
+    if LEFTOVERS is not None:
+        LEFTOVERS.look()
+        if LEFTOVERS.found:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if LEFTOVERS is not None and LEFTOVERS.found:
+        terminalreporter.section("left running", red=True)
+        for line in LEFTOVERS.found:
+            terminalreporter.write_line(line)
+
+
+def pytest_unconfigure() -> None:
+    if LEFTOVERS is not None:
+        LEFTOVERS.remove()
 
 
 @pytest.fixture(scope="session")

@@ -75,11 +75,21 @@ class Commands:
             raise subprocess.TimeoutExpired(json.loads(line)["arguments"], PATIENCE_S)
         return int(self._process.stdout.readline())
 
+    def end(self) -> None:
+        with self._one_at_a_time:
+            self._end()
+
     def _end(self) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, 9)
             self._process.__exit__(None, None, None)
             self._process = None
+
+
+def end() -> None:
+    """Of the process behind them; the next command starts another."""
+    if _commands.cache_info().currsize:
+        _commands().end()
 
 
 @cache
