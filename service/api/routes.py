@@ -186,10 +186,10 @@ TABLE: tuple[Route, ...] = (
         Operation("This document", _DOCS, conditional=True),
     ),
     Route("GET", "/docs", docs.page, "docs", "default"),
-    Route("GET", "/docs/{asset}", docs.asset, "docs_asset", "default"),
+    Route("GET", "/docs/{asset}", docs.asset, "docs_asset", "assets"),
     Route("GET", "/", shop.page, "root", "default"),
     Route("GET", "/shop", shop.page, "shop", "default"),
-    Route("GET", "/shop/{version}/{asset}", shop.asset, "shop_asset", "default"),
+    Route("GET", "/shop/{version}/{asset}", shop.asset, "shop_asset", "assets"),
 )
 #: The internal listener: probes and metrics, free of policies.
 INTERNAL_TABLE: tuple[Route, ...] = (*_PROBES, _metrics(None))

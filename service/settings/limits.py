@@ -109,6 +109,8 @@ class RouteLimits(Section):
     start_job: PolicySettings = _per_minute(10)
     status: PolicySettings = _per_minute(60)
     provide_input: PolicySettings = _per_minute(20)
+    #: Files of the pages: a browser asks for a dozen at once, and they cost next to nothing.
+    assets: PolicySettings = _per_minute(300)
     #: Everything else, unknown paths too.
     default: PolicySettings = _per_minute(30)
 

@@ -130,3 +130,10 @@ async def test_page_is_limited_like_any_other_address(open_gate: OpenGate) -> No
     gate = await open_gate(limits={"default": {"rate": "1/hour"}})
     assert (await gate.get("/")).status == 200
     assert (await gate.get("/shop")).status == 429
+
+
+async def test_files_of_the_page_are_counted_apart_from_pages(open_gate: OpenGate) -> None:
+    gate = await open_gate(limits={"default": {"rate": "1/hour"}, "assets": {"rate": "2/hour"}})
+    paths = re.findall(r'(?:src|href)="(shop/[^"]+)"', await (await gate.get("/")).text())
+    answers = [(await gate.get(f"/{path}")).status for path in paths[:3]]
+    assert answers == [200, 200, 429]
