@@ -42,15 +42,11 @@ if state ~= 'fresh' then
   local free = held <= 0 or held > ARGV[4] * 1000
   -- Nobody holds it, a failed refresh is let rest: no reason to wait where there is no value.
   free = free or state == 'miss' and fence[2] == ''
-  if free or fence[2] == ARGV[2] then
+  if free then
     leased = 1
     local lease = state == 'miss' and ARGV[3] or ARGV[4]
-    redis.call('HSET', KEYS[2], 'holder', ARGV[2],
+    redis.call('HSET', KEYS[2], 'version', string.format('%.0f', version), 'holder', ARGV[2],
       'held_until', string.format('%.0f', now + lease * 1000))
-  end
-  -- Who waits for a value in vain loads it in the end, too.
-  if leased == 1 or state == 'miss' then
-    redis.call('HSET', KEYS[2], 'version', string.format('%.0f', version))
     redis.call('PEXPIRE', KEYS[2], ARGV[1])
   end
 end

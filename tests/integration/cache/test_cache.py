@@ -6,6 +6,7 @@ Several TieredCache objects stand for several workers.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -156,6 +157,21 @@ async def test_a_copy_in_hand_is_given_without_asking_anybody(
     clock.now_s += 5
     assert cache.peek("k") is None
     assert cache.statistics().local.hits == 1
+
+
+async def test_a_value_from_the_future_is_new_and_gives_way_to_others(
+    store: Store, database: Database
+) -> None:
+    """Redis's clock was set back since it was stored."""
+    await get(worker(store), database)
+    await elapse(store, -1000)
+    cached = await get(worker(store), database)
+    assert cached.loaded_at_s <= time.monotonic()
+    await store.client.hincrby(VALUE_KEY, "fresh_until", -2_000_000_000)
+    database.value = b"two"
+    cache = worker(store, local_seconds=0)
+    renewed = await eventually(cache, database, lambda cached: not cached.stale)
+    assert renewed.value == b"two"
 
 
 async def test_a_copy_is_kept_for_its_time_from_the_question_not_from_the_answer(

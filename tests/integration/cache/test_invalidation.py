@@ -15,6 +15,7 @@ from service.store.client import Store
 from service.store.guard import FAILURES_BEFORE_REST
 from tests.support.broken.scripts import spoilt
 from tests.support.cache import (
+    FENCE_KEY,
     NAMESPACE,
     NOWHERE,
     VALUE_KEY,
@@ -47,6 +48,7 @@ async def test_invalidation_is_published_to_the_workers(store: Store) -> None:
         message = await listener.get_message(timeout=5)
     assert message is not None
     assert message["data"] == b"k"
+    assert 0 < await store.client.pttl(FENCE_KEY) <= keys.CACHE_FENCE_LIFE_MS
 
 
 async def test_a_load_begun_before_an_invalidation_is_kept_nowhere(

@@ -186,6 +186,20 @@ async def test_after_a_failed_refresh_the_fleet_lets_the_database_rest(
     await database.until_loading(3)
 
 
+async def test_that_rest_keeps_nobody_from_a_value_that_is_gone(
+    store: Store, database: Database
+) -> None:
+    await get(worker(store), database)
+    await elapse(store, 331)
+    database.away = True
+    await eventually(worker(store, local_seconds=0), database, lambda cached: cached.degraded)
+    await store.client.delete(VALUE_KEY)
+    database.away = False
+    cache = worker(store, **PATIENT)
+    assert (await get(cache, database)).value == b"one"
+    assert cache.statistics().loads.waits == 0
+
+
 async def test_so_many_loads_at_once_and_no_more(store: Store) -> None:
     cache = worker(store, loads=3, **PATIENT)
     running = most = 0
@@ -238,8 +252,8 @@ Scenario = Callable[[Store, Database], Awaitable[None]]
 @pytest.mark.parametrize(
     ("scenario", "script", "right", "wrong"),
     [
-        (test_one_worker_loads_for_all_the_others, "get", "if free or", "if true or"),
-        (test_one_worker_refreshes_for_all_the_others, "get", "if free or", "if true or"),
+        (test_one_worker_loads_for_all_the_others, "get", "if free then", "if true then"),
+        (test_one_worker_refreshes_for_all_the_others, "get", "if free then", "if true then"),
         (test_a_lease_from_the_future_counts_for_nothing,
          "get", "held <= 0 or held > ARGV[4] * 1000", "held <= 0"),
         (test_a_holder_that_was_replaced_changes_nothing_any_more,

@@ -54,7 +54,7 @@ FAULTS = {
         "invalidate", "if string.find(changes, '\\n' .. ARGV[4] .. '\\n', 1, true) then",
         "if fence[2] then",
     ),
-    "a lease for everybody": Fault("get", "if free or", "if true or"),
+    "a lease for everybody": Fault("get", "if free then", "if true then"),
 }  # fmt: skip
 
 

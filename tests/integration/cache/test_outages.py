@@ -57,6 +57,9 @@ async def test_when_postgres_is_back_the_next_refresh_ends_it(
     await elapse(store, REST_S)
     renewed = await eventually(cache, database, lambda cached: not cached.stale)
     assert (renewed.value, renewed.degraded) == (b"two", False)
+    await elapse(store, 331)
+    later = await get(worker(store), database)
+    assert (later.stale, later.degraded) == (True, False)  # that one failed is forgotten
 
 
 async def test_worker_tier_helps_out_when_redis_has_lost_the_value_and_the_load_fails(
