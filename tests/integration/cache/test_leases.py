@@ -96,7 +96,7 @@ async def test_a_load_that_fails_lets_the_next_worker_try_at_once(
 
 async def test_waiting_has_an_end(store: Store, database: Database) -> None:
     await hold(store, for_s=20)
-    cached = await get(worker(store, wait_seconds=0.1), database)
+    cached = await asyncio.wait_for(get(worker(store, wait_seconds=0.1), database), 5)
     assert (cached.value, database.loads) == (b"one", 1)
 
 
