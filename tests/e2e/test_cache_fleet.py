@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
 
 import pytest
 
-from tests.e2e import cache_worker
+from scripts.running import ROOT
 from tests.e2e.cache_worker import LOADING, VALUE, Given, Round
 
 WORKERS, REQUESTS = 8, 250
@@ -22,8 +25,8 @@ PATIENCE_S = 30.0
 
 
 class Fleet:
-    def __init__(self, workers: dict[Connection, ForkServerProcess]) -> None:
-        self._workers = workers
+    def __init__(self, pipes: list[Connection]) -> None:
+        self._workers = {pipe: self._said(pipe) for pipe in pipes}
 
     def begin(self, order: Round) -> None:
         """All at the same instant, when all are surely ready."""
@@ -37,8 +40,8 @@ class Fleet:
         assert isinstance(pipe, Connection)
         assert pipe.recv() == LOADING
         process = self._workers.pop(pipe)
-        process.kill()
-        process.join()
+        assert isinstance(process, int)
+        os.kill(process, signal.SIGKILL)
         pipe.close()
 
     def end(self) -> list[Given]:
@@ -59,20 +62,24 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
-    # One process imports the service, and the workers are forked from it.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([cache_worker.__name__])
-    with ExitStack() as stack:
-        workers = {}
-        for _ in range(WORKERS):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=cache_worker.run, args=(theirs,))
-            process.start()
-            theirs.close()
-            workers[ours] = process
-            stack.callback(process.join, PATIENCE_S)
-            stack.enter_context(closing(ours))
-        yield Fleet(workers)
+    pairs = [socket.socketpair() for _ in range(WORKERS)]
+    theirs = [their.fileno() for _, their in pairs]
+    program = f"from tests.e2e.cache_worker import fork_each; fork_each({theirs})"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, pass_fds=theirs, start_new_session=True
+    )
+    pipes = [Connection(our.detach()) for our, _ in pairs]
+    for _, their in pairs:
+        their.close()
+    try:
+        yield Fleet(pipes)
+        for pipe in pipes:
+            pipe.close()  # which ends its worker
+        assert parent.wait(PATIENCE_S) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
 
 
 def cold(key: str, redis_url: str) -> Round:
