@@ -35,6 +35,9 @@ def http_middleware(registry: CollectorRegistry) -> Middleware:
     client address becomes a series of its own.
     """
     middleware: Middleware = prometheus_middleware_factory(registry=registry)
+    # As declared it shows a series for each process, and keeps those of the dead.
+    in_progress = _Exported(registry).in_progress
+    in_progress._multiprocess_mode = in_progress._kwargs["multiprocess_mode"] = "livesum"
     return middleware
 
 

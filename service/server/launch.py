@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +19,7 @@ import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from service import shared_counts
 from service.errors import CannotListen, ConfigurationError
 from service.logs import configure_logging
 from service.server.master import Master
@@ -67,11 +66,14 @@ def serve(
     with ExitStack() as stack:
         listeners = _listen(settings.server, stack)
         before_workers()
-        metrics = Path(tempfile.mkdtemp(prefix="tollgate-", dir=os.environ.get(METRICS_VARIABLE)))
-        os.environ[METRICS_VARIABLE] = str(metrics)
+        parent = os.environ.get(METRICS_VARIABLE)
+        for abandoned in shared_counts.remove_abandoned(parent):
+            log.info("abandoned_metrics_removed", directory=str(abandoned))
+        metrics = shared_counts.Directory.make(parent)
+        os.environ[METRICS_VARIABLE] = str(metrics.path)
         try:
             _Gunicorn(settings, reload or (lambda: settings), factory or _applications).run(
-                listeners, metrics
+                listeners, metrics.path
             )
         except SystemExit as end:
             # Workers are forked below here and leave the same way; their codes are the master's.
@@ -80,7 +82,7 @@ def serve(
             return _exit_code(end.code)
         finally:
             if os.getpid() == master_pid:
-                shutil.rmtree(metrics, ignore_errors=True)
+                metrics.remove()
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from gunicorn.arbiter import Arbiter
 
+from service import shared_counts
 from service.server.worker import Worker, masked_signals
 
 if TYPE_CHECKING:
@@ -82,17 +83,9 @@ class Master(Arbiter):  # type: ignore[misc]
 
     def worker_gone(self, worker: Worker) -> None:
         """Clean up after a worker, however it ended."""
-        forget_worker(self._metrics, worker.pid)
+        try:
+            shared_counts.take_over(self._metrics, worker.pid)
+        except Exception:  # its counts stay in its own files, and the others must be looked after
+            log.exception("counts_not_taken_over", worker=worker.pid)
         if self._stop_asked_s is None:
             log.info("worker_gone", worker=worker.pid)
-
-
-def forget_worker(metrics: Path, pid: int) -> None:
-    """Drop the gauges of a worker that is gone; its counters stay, or totals would fall.
-
-    ``gauge_all`` too: the exporter's own gauge has that mode, and the library's
-    ``mark_process_dead`` would keep a series for every worker that ever died.
-    """
-    for mode in ("all", "live*"):
-        for file in metrics.glob(f"gauge_{mode}_{pid}.db"):
-            file.unlink(missing_ok=True)
