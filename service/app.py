@@ -39,7 +39,11 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
         drain = app[keys.DRAINING]
         async with (
             connect(
-                settings, loops=loops, registry=registry, draining=lambda: drain.draining
+                settings,
+                loops=loops,
+                registry=registry,
+                draining=lambda: drain.draining,
+                classes=app[keys.ROUTE_POLICIES],
             ) as services,
             metrics.handing_over(registry),
         ):

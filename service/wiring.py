@@ -7,7 +7,7 @@ away at start, then the worker answers what it can and says what it lacks, as at
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from service.cache.cache import TieredCache
 from service.checks import health_of
 from service.database import Database
 from service.database.listener import Listener
+from service.fleet.fleet import Fleet
 from service.flows.cached import NAMESPACE
 from service.flows.catalog import Catalog
 from service.flows.changes import FlowChanges
@@ -43,6 +44,7 @@ from service.runners.runners import Runners
 from service.settings import Settings
 from service.settings.needed import required
 from service.store.client import Store
+from service.vitals import fleet_of, vitals_of
 
 #: How long the start waits for PostgreSQL before it goes on without.
 DATABASE_WAIT_S = 3.0
@@ -74,6 +76,7 @@ class Services:
     statuses: Statuses
     runs: Runs
     health: Health
+    fleet: Fleet
 
 
 @asynccontextmanager
@@ -83,10 +86,12 @@ async def connect(
     loops: bool,
     registry: CollectorRegistry | None = None,
     draining: Callable[[], bool] = lambda: False,
+    classes: Mapping[str, str | None] | None = None,
 ) -> AsyncIterator[Services]:
     """Everything, connected; ``loops`` also starts the background work of this worker's role.
 
-    Once ``draining`` says so, no further runs are begun here. Raises ConfigurationError where a
+    Once ``draining`` says so, no further runs are begun here. ``classes`` gives the route class of
+    each path, to be counted by. Raises ConfigurationError where a
     needed setting is missing.
     """
     async with AsyncExitStack() as stack:
@@ -166,6 +171,7 @@ async def connect(
         stack.push_async_callback(statuses.close)
         listener.on(CHANNEL, statuses.told, gap=statuses.gap)
         key = KeyWatch(gateway, network=settings.payment.network)
+        health = health_of(store, limiter, database, cache, changes, breaker, key, metrics)
         services = Services(
             metrics=metrics,
             store=store,
@@ -187,7 +193,14 @@ async def connect(
             lifecycle=lifecycle,
             statuses=statuses,
             runs=runs,
-            health=health_of(store, limiter, database, cache, changes, breaker, key, metrics),
+            health=health,
+            fleet=fleet_of(
+                settings,
+                store,
+                metrics,
+                classes or {},
+                vitals_of(settings, limiter, database, gateway, runs, health, metrics),
+            ),
         )
         if loops:
             await _start_background(stack, settings, services, run_loop, owner)
@@ -206,6 +219,8 @@ async def _start_background(
     stack.push_async_callback(services.listener.stop)
     await services.health.start()
     stack.push_async_callback(services.health.stop)
+    await services.fleet.start()
+    stack.push_async_callback(services.fleet.stop)
     key_loop = Loop("payment-key", services.key.tick, interval_s=KEY_INTERVAL_S)
     key_loop.start()
     stack.push_async_callback(key_loop.stop)

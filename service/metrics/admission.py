@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.metrics.denied import DeniedPrincipals
 from service.metrics.plain import HandOver, Spread, Tally
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class AdmissionCounts:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._hand_over = HandOver.of(registry)
+        self.denied = DeniedPrincipals()
         self._decisions = self._tally(
             "admission_decisions",
             "Requests admitted or refused, by policy. outcome: allowed; denied (each policy that"

@@ -15,6 +15,14 @@ CACHE_FENCE_LIFE_MS = 60_000
 
 #: A worker that died while it told of a large change is replaced after so long.
 CACHE_CLAIM_LIFE_MS = 30_000
+#: A worker that has not told of itself for so long (three times and more) is not shown any more.
+REPORT_LIFE_MS = 8_000
+#: Of the fleet's recent past, after the last worker has left; and of the salt of its hashes.
+SAMPLES_LIFE_MS = 3_600_000
+FLEET_SALT_LIFE_MS = 86_400_000
+
+#: A mark of the health check: gone soon after the last worker.
+PROBE_LIFE_MS = 10_000
 
 
 def bucket(policy: str, subject: str, *, shadow: bool) -> str:
@@ -23,6 +31,14 @@ def bucket(policy: str, subject: str, *, shadow: bool) -> str:
     A policy on trial counts apart, so that enforcing it begins with full buckets.
     """
     return f"rl:{{{_tag(subject)}}}:{policy}" + (":shadow" if shadow else "")
+
+
+def probe(number: int) -> str:
+    """What the health check writes; several, so that each node of a cluster is asked now and then.
+
+    Lives PROBE_LIFE_MS.
+    """
+    return f"hc:{number}"
 
 
 def workers() -> str:
@@ -73,6 +89,26 @@ def cache_claim(namespace: str, change: str) -> str:
 def cache_channel(namespace: str) -> str:
     """Where invalidated keys of a namespace are published (no key, a channel)."""
     return f"fc:{namespace}:invalidated"
+
+
+def fleet_workers() -> str:
+    """Sorted set of workers that tell of themselves, by their end; lives REPORT_LIFE_MS."""
+    return "fl:{fleet}:workers"
+
+
+def fleet_reports() -> str:
+    """What each of them told last, one hash; lives REPORT_LIFE_MS after the last report."""
+    return "fl:{fleet}:reports"
+
+
+def fleet_samples() -> str:
+    """The fleet's recent past, a capped stream; lives SAMPLES_LIFE_MS after the last sample."""
+    return "fl:{fleet}:samples"
+
+
+def fleet_salt() -> str:
+    """What principals are hashed with where no secret is set; lives FLEET_SALT_LIFE_MS."""
+    return "fl:{fleet}:salt"
 
 
 def _tag(text: str) -> str:

@@ -81,6 +81,7 @@ class Gate(Generic[Refusal]):
 
     def _refused(self, decision: Decision, record: RequestRecord) -> Refusal:
         self._counts.decided(decision)
+        self._counts.denied.note(record.client.principal)
         return self._refuse(decision, record)
 
 
