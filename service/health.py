@@ -3,6 +3,8 @@
 Every component has its own loop with its own time-out: a dependency that hangs holds up neither
 the others nor a reader. ``snapshot()`` only reads memory. A component that has not been heard of
 for three periods counts as degraded, whatever it said last.
+
+``Mode`` is the closed set of the ways in which the service makes do with what is missing.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -28,6 +31,23 @@ STALE_PERIODS = 3
 log = structlog.get_logger()
 
 
+class Mode(StrEnum):
+    """Every degraded mode there is; docs/api.md tells what each means for clients."""
+
+    REDIS_AWAY = "redis_away"
+    REDIS_REFUSING = "redis_refusing"
+    LIMITS_LOCAL = "limits_local"
+    POSTGRES_AWAY = "postgres_away"
+    POSTGRES_BUSY = "postgres_busy"
+    POSTGRES_READ_ONLY = "postgres_read_only"
+    CHANGES_UNHEARD = "changes_unheard"
+    PAYMENT_OPEN = "payment_open"
+    PAYMENT_KEY_UNUSABLE = "payment_key_unusable"
+    #: Not a part but the asking failed: nothing has been heard of it for too long, or the check of
+    #: a part that cannot be away is broken.
+    UNCHECKED = "unchecked"
+
+
 @dataclass(frozen=True, slots=True)
 class ComponentState:
     """What one check found; ``latency_ms`` is measured by Health where the check leaves it out."""
@@ -35,8 +55,8 @@ class ComponentState:
     state: Literal["ok", "degraded", "down"]
     latency_ms: float | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
-    #: How the service answers meanwhile, such as ``redis_away``; named by Health if left out.
-    mode: str | None = None
+    #: How the service makes do meanwhile; left out, it is that of the part's being away.
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,7 @@ class HealthSnapshot:
     taken_at: datetime
 
     @property
-    def modes(self) -> tuple[str, ...]:
+    def modes(self) -> tuple[Mode, ...]:
         """The degraded modes the service is in, sorted."""
         return tuple(sorted({c.mode for c in self.components.values() if c.mode}))
 
@@ -69,13 +89,18 @@ class Health:
         states = ", ".join(f"{c.name} {c.finding.state}" for c in self._components.values())
         return f"<Health {states or 'of nothing'}>"
 
-    def register(self, name: str, check: Check, *, critical: bool) -> None:
-        """Watch one more component; ``critical`` makes its loss an error in the log."""
+    def register(
+        self, name: str, check: Check, *, critical: bool, away: Mode = Mode.UNCHECKED
+    ) -> None:
+        """Watch one more component; ``critical`` makes its loss an error in the log.
+
+        ``away`` is the mode while its check fails and names no other.
+        """
         if name in self._components:
             raise ValueError(f"{name} is registered already")
         if self._tasks:
             raise RuntimeError("register before start")
-        self._components[name] = _Component(name, check, critical)
+        self._components[name] = _Component(name, check, critical, away)
 
     async def start(self) -> None:
         """Poll in the background; returns when all have been asked once, or their time is up."""
@@ -131,13 +156,16 @@ class Health:
 
 
 class _Component:
-    def __init__(self, name: str, check: Check, critical: bool) -> None:
+    def __init__(self, name: str, check: Check, critical: bool, away: Mode) -> None:
         self.name = name
         self.check = check
         self.critical = critical
+        self.away = away
         self.asked = asyncio.Event()
         self.taken_at = datetime.now(UTC)
-        self.finding = self._named(ComponentState("degraded", detail={"error": "not-asked-yet"}))
+        self.finding = ComponentState(
+            "degraded", detail={"error": "not-asked-yet"}, mode=Mode.UNCHECKED
+        )
         self._found_s = time.monotonic()
 
     def take(self, found: ComponentState) -> None:
@@ -155,15 +183,13 @@ class _Component:
             return self.finding
         detail = {**self.finding.detail, "stale_s": round(age_s, 1)}
         if self.finding.state == "ok":
-            return ComponentState(
-                "degraded", self.finding.latency_ms, detail, mode=f"{self.name}_unknown"
-            )
+            return ComponentState("degraded", self.finding.latency_ms, detail, Mode.UNCHECKED)
         return replace(self.finding, detail=detail)
 
     def _named(self, found: ComponentState) -> ComponentState:
         if found.state == "ok" or found.mode:
             return found
-        return replace(found, mode=f"{self.name}_{'away' if found.state == 'down' else 'degraded'}")
+        return replace(found, mode=self.away)
 
     def _tell(self) -> None:
         well, found = self.finding.state == "ok", self.finding

@@ -19,7 +19,7 @@ from service.admission.published import PublishedLimits
 from service.admission.rules import Rules
 from service.breaker.breaker import Breaker
 from service.cache.cache import TieredCache
-from service.checks import health_of
+from service.checks import Watched, health_of
 from service.database import Database
 from service.database.listener import Listener
 from service.fleet.fleet import Fleet
@@ -171,7 +171,9 @@ async def connect(
         stack.push_async_callback(statuses.close)
         listener.on(CHANNEL, statuses.told, gap=statuses.gap)
         key = KeyWatch(gateway, network=settings.payment.network)
-        health = health_of(store, limiter, database, cache, changes, breaker, key, metrics)
+        health = health_of(
+            Watched(store, limiter, database, cache, changes, breaker, gateway, key, metrics)
+        )
         services = Services(
             metrics=metrics,
             store=store,

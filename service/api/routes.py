@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from service import errors
-from service.api import keys, openapi, schemas
+from service.api import health_shapes, keys, openapi, schemas
 from service.api.contract import READS, Operation, Route
 from service.api.handlers import docs, flows, jobs, operations, shop
 from service.api.representation import Representation
@@ -111,7 +111,7 @@ _PROBES: tuple[Route, ...] = (
         operations.livez,
         "livez",
         None,
-        Operation("Does the process live?", _HEALTH, answers=(schemas.ProbeView,)),
+        Operation("Does the process live?", _HEALTH, answers=(health_shapes.ProbeView,)),
     ),
     Route(
         "GET",
@@ -119,7 +119,9 @@ _PROBES: tuple[Route, ...] = (
         operations.readyz,
         "readyz",
         None,
-        Operation("May it be sent traffic?", _HEALTH, answers=(schemas.ProbeView,), probe=True),
+        Operation(
+            "May it be sent traffic?", _HEALTH, answers=(health_shapes.ProbeView,), probe=True
+        ),
     ),
 )
 
@@ -131,7 +133,7 @@ TABLE: tuple[Route, ...] = (
         operations.health,
         "health",
         "health",
-        Operation("The service as a whole", _HEALTH, answers=(schemas.HealthView,)),
+        Operation("The service as a whole", _HEALTH, answers=(health_shapes.HealthView,)),
     ),
     Route(
         "GET",
@@ -139,7 +141,7 @@ TABLE: tuple[Route, ...] = (
         operations.health_detailed,
         "health_detailed",
         "health_detailed",
-        Operation("The service part by part", _HEALTH, answers=(schemas.DetailedHealthView,)),
+        Operation("The service part by part", _HEALTH, answers=(health_shapes.DetailedHealthView,)),
     ),
     *_PROBES,
     _metrics("default"),

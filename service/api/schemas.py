@@ -260,36 +260,6 @@ class FlowList(_Answer):
     next: str | None = None
 
 
-class HealthView(_Answer):
-    """The service as a whole."""
-
-    status: Literal["ok", "degraded"]
-    version: str
-    breaker: str = Field(description="closed, half-open, open, or unknown.")
-
-
-class ComponentView(_Answer):
-    """One part of the service as last seen."""
-
-    state: Literal["ok", "degraded", "down"]
-    latency_ms: float | None = None
-    detail: dict[str, Any]
-
-
-class DetailedHealthView(HealthView):
-    """The service part by part; ``modes`` names how it makes do with what is missing."""
-
-    taken_at: str
-    modes: list[str]
-    components: dict[str, ComponentView]
-
-
-class ProbeView(_Answer):
-    """A probe's answer."""
-
-    status: Literal["ok", "draining", "starting"]
-
-
 class FieldFault(_Answer):
     """What is wrong with one field."""
 

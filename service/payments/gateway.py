@@ -72,6 +72,10 @@ class PaymentGateway:
     def in_flight(self) -> int:
         return self._guard.bulkhead.in_use
 
+    @property
+    def most_in_flight(self) -> int:
+        return self._guard.bulkhead.limit
+
     async def close(self) -> None:
         """Waits for what is still being reported to the breaker; the client is closed after it."""
         await self._guard.close()

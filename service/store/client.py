@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from service.deadline import at_most
 from service.errors import DeadlineExceeded, StoreUnavailable
+from service.store import keys
 from service.store.guard import Guard
 from service.store.line import Line
 from service.store.scripts import Script
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _Result = TypeVar("_Result")
+
+#: Marks the probe writes by turns: enough to meet every node of a cluster within a minute or so.
+PROBES = 64
 
 
 class Store:
@@ -50,6 +54,7 @@ class Store:
         self._client = self._servers.client
         self._away = False
         self._lines: list[Line] = []
+        self._probe = self.script(__package__, "probe", keys=1)
 
     @property
     def clustered(self) -> bool:
@@ -111,6 +116,11 @@ class Store:
         """Raise StoreUnavailable unless Redis answers; asks even while other calls are spared."""
         await self._run(self._client.ping, always=True)
 
+    async def probe(self) -> None:
+        """Raise StoreUnavailable unless Redis runs a script that writes; asks always, as ping."""
+        key = keys.probe(random.randrange(PROBES))  # noqa: S311 - no secret
+        await self._run(lambda: self._probe.send([key], [keys.PROBE_LIFE_MS]), always=True)
+
     def script(self, package: str, name: str, *, keys: int | None) -> Script:
         """``name``.lua of ``package`` as a callable; ``keys`` is its key count, None: any."""
         source = resources.files(package).joinpath(f"{name}.lua").read_text(encoding="utf-8")
@@ -148,8 +158,9 @@ class Store:
                 return await operation()
         except ResponseError as error:
             # The server is there and refuses (read-only, out of memory, no permission, a script
-            # fault): worth an operator's attention, unlike a lost connection.
-            log.error("store_refused", address=self._address, reply=str(error)[:200])
+            # fault): worth an operator's attention, unlike a lost connection. Once, not each time.
+            if not self._away:
+                log.error("store_refused", address=self._address, reply=str(error)[:200])
             raise StoreUnavailable("Redis refused a command.") from error
         except TimeoutError as error:
             if limit_s < self._limit_s:
@@ -184,3 +195,8 @@ class Store:
     def __repr__(self) -> str:
         state = "resting" if self._guard.resting else "away" if self._away else "reachable"
         return f"<Store {self._address} {state}>"
+
+
+def refused(error: BaseException) -> bool:
+    """Was Redis there, and would not do it?"""
+    return isinstance(error, StoreUnavailable) and isinstance(error.__cause__, ResponseError)

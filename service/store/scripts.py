@@ -40,7 +40,7 @@ class Script:
         """The script's reply as redis-py decodes it (integers, bytes, lists)."""
         if self._keys is not None and len(keys) != self._keys:
             raise ValueError(f"{self._name}.lua takes {self._keys} keys, not {len(keys)}")
-        return await self._store.run(lambda: self._send(keys, args))
+        return await self._store.run(lambda: self.send(keys, args))
 
     def packed(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> bytes:
         """The call as bytes for a line, where NOSCRIPT is the caller's to answer."""
@@ -50,7 +50,8 @@ class Script:
         """The command that makes ``packed`` known to a server."""
         return pack("SCRIPT", "LOAD", self._source)
 
-    async def _send(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
+    async def send(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
+        """The same inside ``Store.run``, with the client's own errors."""
         client = self._store.client
         try:
             return await client.evalsha(self._sha, len(keys), *keys, *args)

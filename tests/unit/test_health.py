@@ -8,9 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.errors import StoreUnavailable
-from service.health import ComponentState, Health
+from service.health import ComponentState, Health, Mode
 
 PERIOD_S = 0.02
+AWAY = {"redis": Mode.REDIS_AWAY, "postgres": Mode.POSTGRES_AWAY}
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -42,7 +43,7 @@ async def watching(
 ) -> AsyncIterator[Health]:
     health = Health(period_s=PERIOD_S, timeout_s=timeout_s)
     for name, check in checks.items():
-        health.register(name, check, critical=True)
+        health.register(name, check, critical=True, away=AWAY.get(name, Mode.UNCHECKED))
     await health.start()
     try:
         yield health
@@ -88,10 +89,10 @@ async def test_polling_goes_on_and_sees_loss_and_recovery() -> None:
 
 
 async def test_names_of_modes() -> None:
-    open_circuit = Dependency(ComponentState("degraded", mode="payment_open"))
+    open_circuit = Dependency(ComponentState("degraded", mode=Mode.PAYMENT_OPEN))
     slow = Dependency(ComponentState("degraded"))
     async with watching(payment=open_circuit, postgres=slow) as health:
-        assert health.snapshot().modes == ("payment_open", "postgres_degraded")
+        assert health.snapshot().modes == ("payment_open", "postgres_away")
 
 
 async def test_hanging_check_is_given_up_and_holds_up_nobody() -> None:
@@ -140,7 +141,7 @@ async def test_old_findings_stop_counting_as_well() -> None:
     await until(lambda: health.snapshot().status == "degraded")
     component = health.snapshot().components["redis"]
     assert component.state == "degraded"
-    assert component.mode == "redis_unknown"
+    assert component.mode is Mode.UNCHECKED
     assert component.detail["stale_s"] > 0
 
 

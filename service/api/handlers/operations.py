@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 import service
-from service.api import answers, keys, schemas
+from service.api import answers, keys
+from service.api.health_shapes import Components, DetailedHealthView, HealthView, ProbeView
 from service.api.rendered import Rendered, start_of
 
 if TYPE_CHECKING:
@@ -48,42 +49,53 @@ async def health(request: web.Request) -> web.StreamResponse:
 
 async def health_detailed(request: web.Request) -> web.StreamResponse:
     snapshot = request.app[keys.HEALTH].snapshot()
-    body = schemas.DetailedHealthView(
+    return answers.answer(detailed(snapshot))
+
+
+def detailed(snapshot: HealthSnapshot) -> DetailedHealthView:
+    """All of it, as it is shown; a component that is not checked here is a mistake."""
+    components = Components.model_validate(
+        {
+            name: {
+                "state": found.state,
+                "latency_ms": found.latency_ms,
+                "mode": found.mode,
+                "detail": dict(found.detail),
+            }
+            for name, found in snapshot.components.items()
+        }
+    )
+    return DetailedHealthView(
         **_summary(snapshot).model_dump(),
         taken_at=snapshot.taken_at.isoformat(),
+        workers=components.limits.detail.workers,
         modes=list(snapshot.modes),
-        components={
-            name: schemas.ComponentView(
-                state=found.state, latency_ms=found.latency_ms, detail=dict(found.detail)
-            )
-            for name, found in snapshot.components.items()
-        },
+        components=components,
     )
-    return answers.answer(body)
 
 
 async def livez(_request: web.Request) -> web.StreamResponse:
     """The loop turns, or this would not be answered."""
-    return answers.answer(schemas.ProbeView(status="ok"))
+    return answers.answer(ProbeView(status="ok"))
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
     """Own ability only: a dependency that all replicas lose must not take all of them away."""
     if request.app[keys.DRAINING].draining:
-        return answers.answer(schemas.ProbeView(status="draining"), status=503)
+        return answers.answer(ProbeView(status="draining"), status=503)
     if not request.app[keys.READY]():
-        return answers.answer(schemas.ProbeView(status="starting"), status=503)
-    return answers.answer(schemas.ProbeView(status="ok"))
+        return answers.answer(ProbeView(status="starting"), status=503)
+    return answers.answer(ProbeView(status="ok"))
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
     return await request.app[keys.METRICS_PAGE](request)
 
 
-def _summary(snapshot: HealthSnapshot) -> schemas.HealthView:
+def _summary(snapshot: HealthSnapshot) -> HealthView:
     payment = snapshot.components.get(PAYMENT)
-    return schemas.HealthView(
+    return HealthView(
         status=snapshot.status,
         version=service.__version__,
-        breaker=str(payment.detail.get("breaker", "unknown")) if payment else "unknown",
+        breaker=payment.detail.get("breaker", "unknown") if payment else "unknown",
     )
