@@ -44,8 +44,13 @@ class InOrder(LoadScopeScheduling):
         return file if file.startswith(_QUICK) or _shares(file) else nodeid
 
     def _reschedule(self, node: WorkerController) -> None:
-        if not self.workqueue or self._pending_of(self.assigned_work[node]) < IN_HAND:
-            super()._reschedule(node)
+        if node.shutting_down:
+            return
+        # What a worker that died had been given comes back with what it had finished: nothing.
+        while self.workqueue and self._pending_of(self.assigned_work[node]) < IN_HAND:
+            self._assign_work_unit(node)
+        if not self.workqueue:
+            node.shutdown()
 
 
 @cache
