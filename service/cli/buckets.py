@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from dataclasses import dataclass
 
 from service.admission.limiter import Limiter
-from service.admission.models import Decision, Policy
-from service.admission.networks import parse_address
+from service.admission.models import Decision
 from service.admission.published import PublishedLimits
-from service.admission.rulebook import UNKNOWN_KEY, Rulebook, charge
-from service.api.identity import IPV6_CLIENT_BITS, principal_of
+from service.admission.rulebook import Rulebook
+from service.api import principals
+from service.api.principals import Principal, principal_from
 from service.cli import context
 from service.cli.limits import author, effective
 from service.cli.terminal import show, table
 from service.errors import ConfigurationError
 from service.settings import Settings, load
-
-FLEET = "fleet"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whose buckets: a client's, or with ``fleet`` those of all clients together."""
-
-    text: str
-    key: str | None = None
-
-    def policies(self, rulebook: Rulebook) -> list[Policy]:
-        scope = "fleet" if self.text == FLEET else "client"
-        return [p for p in rulebook.policies_for(self.key).values() if p.scope == scope]
 
 
 def peek(arguments: argparse.Namespace) -> int:
@@ -67,8 +52,8 @@ async def _peek(settings: Settings, given: str) -> tuple[Principal, Decision, Ru
     async with context.store(settings) as store:
         rulebook = (await effective(settings, store)).rulebook
         principal = principal_from(given, rulebook)
-        charges = [charge(policy, principal.text) for policy in principal.policies(rulebook)]
-        return principal, await Limiter(store, workers_hint=1).peek(charges), rulebook
+        limiter = Limiter(store, workers_hint=1)
+        return principal, await principals.peek(limiter, principal, rulebook), rulebook
 
 
 async def _reset(
@@ -77,38 +62,12 @@ async def _reset(
     async with context.store(settings) as store:
         rulebook = (await effective(settings, store)).rulebook
         principal = principal_from(given, rulebook)
-        policies = [
-            policy for policy in principal.policies(rulebook) if only in (None, policy.name)
-        ]
-        if not policies:
-            raise ConfigurationError(f"{principal.text} is not counted under a policy {only}")
-        limiter = Limiter(store, workers_hint=1)
-        done = []
-        for policy in policies:
-            subject = charge(policy, principal.text).subject
-            done.append((policy.name, await limiter.reset(policy, subject)))
-        await PublishedLimits(store).note(
-            "reset", f"{principal.text} {only or 'all policies'}", author=author()
+        done = await principals.reset(
+            Limiter(store, workers_hint=1),
+            PublishedLimits(store),
+            principal,
+            only,
+            rulebook=rulebook,
+            author=author(),
         )
         return principal, done
-
-
-def principal_from(text: str, rulebook: Rulebook) -> Principal:
-    """An address, ``ip:`` address or network, ``key:`` name, or ``fleet``, as it is counted.
-
-    Raises ConfigurationError for anything else, and for a key that is not known.
-    """
-    if text in (FLEET, "peer:unknown"):
-        return Principal(text)
-    kind, _, rest = text.partition(":")
-    if kind == "key":
-        if rest != UNKNOWN_KEY and rest not in rulebook.keys.names():
-            raise ConfigurationError(f"there is no key {rest} in the limits that hold")
-        return Principal(text, rest)
-    plain = rest if kind == "ip" else text
-    address = parse_address(plain.removesuffix(f"/{IPV6_CLIENT_BITS}"))
-    if address is None:
-        raise ConfigurationError(
-            f"{text}: must be an address, key:<name> or {FLEET} (see the access log's client)"
-        )
-    return Principal(principal_of(address))

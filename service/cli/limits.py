@@ -15,6 +15,7 @@ from service.admission.api_keys import KeyHash, new_key
 from service.admission.policies import rulebook_from
 from service.admission.published import Change, Published, PublishedLimits
 from service.admission.rulebook import UNKNOWN_KEY, Rulebook
+from service.admission.trial import put_on_trial
 from service.cli import context
 from service.cli.terminal import complain, moment, table
 from service.cli.terminal import show as show_lines
@@ -100,6 +101,15 @@ def revert(_arguments: argparse.Namespace) -> int:
     return 0
 
 
+def shadow(arguments: argparse.Namespace) -> int:
+    """Put one policy on trial in every worker, or enforce it again."""
+    policy, on = arguments.policy, arguments.switch == "on"
+    version = asyncio.run(_trial(load().settings, policy, on, arguments.reason))
+    word = "on trial" if on else "enforced"
+    show_lines(f"version {version}: {policy} is {word} in every worker within a second")
+    return 0
+
+
 def history(_arguments: argparse.Namespace) -> int:
     """The latest changes made with these commands."""
     changes = asyncio.run(_changes(load().settings))
@@ -144,6 +154,19 @@ async def _ask(settings: Settings) -> Effective:
 async def _publish(settings: Settings, document: str) -> int:
     async with context.store(settings) as store:
         return await PublishedLimits(store).publish(document, author=author())
+
+
+async def _trial(settings: Settings, policy: str, on: bool, reason: str) -> int:
+    async with context.store(settings) as store:
+        return await put_on_trial(
+            PublishedLimits(store),
+            settings.limits,
+            policy,
+            on,
+            key_secret=settings.admin.key_secret,
+            author=author(),
+            reason=reason,
+        )
 
 
 async def _changes(settings: Settings) -> list[Change]:

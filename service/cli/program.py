@@ -107,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
         "file", nargs="?", type=Path, metavar="FILE", help="default: limits.toml of the settings"
     )
     _add(limits, "revert", "limits:revert", "let every worker's own files hold again")
+    trial = _add(limits, "shadow", "limits:shadow", "put a policy on trial, or enforce it again")
+    trial.add_argument("policy", metavar="POLICY")
+    trial.add_argument("switch", choices=("on", "off"), help="on: count only, refuse nothing")
+    trial.add_argument("--reason", required=True, metavar="TEXT", help="kept in the history")
     _add(limits, "history", "limits:history", "show who changed limits while they held")
 
     breaker = _group(commands, "breaker", "the circuit breaker of the payment service")
