@@ -58,7 +58,8 @@ chaos-limits: $(STAMP)  ## Redis away for 20 s under load, and back: do the limi
 
 lock:  ## Write the lock files anew; needs uv (ARGS=--upgrade for newer versions)
 	$(COMPILE) setup.cfg -o $(LOCKS)/runtime.lock
-	$(COMPILE) setup.cfg --extra dev -c $(LOCKS)/runtime.lock -o $(LOCKS)/dev.lock
+	$(COMPILE) setup.cfg --extra tracing -c $(LOCKS)/runtime.lock -o $(LOCKS)/tracing.lock
+	$(COMPILE) setup.cfg --extra dev --extra tracing -c $(LOCKS)/tracing.lock -o $(LOCKS)/dev.lock
 	sed -n '/^embedded =/,/^[^ ]/s/^  *//p' setup.cfg | $(COMPILE) - --no-deps -o $(LOCKS)/embedded.lock
 	echo 'schemathesis==4.32.5' | $(COMPILE) - -o $(LOCKS)/schemathesis.lock
 	echo 'playwright==1.65.2' | $(COMPILE) - -c $(LOCKS)/dev.lock -o $(LOCKS)/browser.lock
