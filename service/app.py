@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from service import metrics
+from service import __version__, metrics
 from service.admission.rules import Rules
 from service.api import keys, middlewares, routes
 from service.api.cors import Cors
@@ -45,9 +45,10 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
                 draining=lambda: drain.draining,
                 classes=app[keys.ROUTE_POLICIES],
             ) as services,
-            metrics.handing_over(registry),
+            metrics.handing_over(registry, services.metrics.worker),
         ):
             _set_service_keys(app, services)
+            services.metrics.worker.started(version=__version__, workers=settings.server.workers)
             yield
 
     app.cleanup_ctx.append(lifespan)

@@ -6,7 +6,6 @@ away at start, then the worker answers what it can and says what it lacks, as at
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from service.fleet.fleet import Fleet
 from service.flows.cached import NAMESPACE
 from service.flows.catalog import Catalog
 from service.flows.changes import FlowChanges
-from service.health import Health
+from service.health import Health, Mode
 from service.jobs.inspection import census
 from service.jobs.lifecycle import Lifecycle
 from service.jobs.loops import Loop
@@ -54,6 +53,7 @@ EXPIRE_INTERVAL_S = 5.0
 CENSUS_INTERVAL_S = 15.0
 #: How often the watch over the payment key is woken; it knows itself when to ask.
 KEY_INTERVAL_S = 15.0
+_OPEN = (JobState.CREATING, JobState.AWAITING_PAYMENT, JobState.RUNNING, JobState.AWAITING_INPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ async def connect(
         client = PaymentClient(settings.payment)
         await client.open()
         stack.push_async_callback(client.close)
-        runners = Runners()
+        runners = Runners(counts=metrics.outbound)
         await runners.open()
         stack.push_async_callback(runners.close)
 
@@ -204,9 +204,25 @@ async def connect(
                 vitals_of(settings, limiter, database, gateway, runs, health, metrics),
             ),
         )
+        _show(settings, services)
         if loops:
             await _start_background(stack, settings, services, run_loop, owner)
         yield services
+
+
+def _show(settings: Settings, services: Services) -> None:
+    """What metrics ask the parts for when they are collected."""
+    metrics, capacity = services.metrics, services.metrics.capacity
+    metrics.degraded.watch(Mode, lambda: services.health.snapshot().modes)
+    pool = services.database.status
+    capacity.watch("database_connections", lambda: pool().used, limit=pool().maximum)
+    gateway, bulkhead = services.gateway, settings.payment.bulkhead
+    capacity.watch("payment_calls", lambda: gateway.in_flight, limit=bulkhead)
+    waiting_clients = settings.server.waiting_clients
+    capacity.watch("waiting_clients", lambda: metrics.status.waiting, limit=waiting_clients)
+    if settings.server.role != "web":
+        runs, concurrency = services.runs, settings.jobs.concurrency
+        capacity.watch("runs", lambda: runs.held, limit=concurrency)
 
 
 async def _start_background(
@@ -264,14 +280,12 @@ async def take_census(services: Services) -> bool:
     """What there is to do, for the gauges."""
     metrics, seen = services.metrics, await census(services.database, services.repository)
     crowds = {crowd.state: crowd for crowd in seen.open}
-    for state in (JobState.CREATING, JobState.AWAITING_PAYMENT, JobState.RUNNING,
-                  JobState.AWAITING_INPUT):  # fmt: skip
-        crowd = crowds.get(state)
-        metrics.jobs_open.labels(state).set(crowd.jobs if crowd else 0)
-        metrics.jobs_oldest.labels(state).set(crowd.oldest_s if crowd else 0)
-    tightest_s = seen.settlement.tightest_s
-    metrics.settlement_tightest.set(math.inf if tightest_s is None else tightest_s)
-    metrics.settlement_stuck.set(seen.settlement.stuck)
-    metrics.jobs_paid_late.set(seen.late_paid)
-    metrics.settlements_lost.set(seen.lost)
+    found = {state: crowds.get(state) for state in _OPEN}
+    metrics.census.jobs({s: (c.jobs, c.oldest_s) if c else (0, 0.0) for s, c in found.items()})
+    metrics.census.results(
+        tightest_s=seen.settlement.tightest_s,
+        stuck=seen.settlement.stuck,
+        lost=seen.lost,
+        paid_late=seen.late_paid,
+    )
     return False

@@ -74,7 +74,7 @@ class Settler:
             await self._outbox.put_off([s.job_id for s in due], again_in_s=AGAIN_S)
             if not isinstance(error, DeadlineExceeded):
                 raise
-        self._metrics.settlement_backlog.set((await self._outbox.outlook()).waiting)
+        self._metrics.census.backlog((await self._outbox.outlook()).waiting)
         return more
 
     async def _step(self, settlement: Settlement) -> None:

@@ -14,9 +14,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.metrics.admission import AdmissionCounts
 from service.metrics.cache import CacheCounts
+from service.metrics.census import JobCensus
 from service.metrics.changes import ChangeCounts
+from service.metrics.degraded import Capacity, DegradedModes
+from service.metrics.outbound import OutboundCounts
 from service.metrics.pool import DatabaseCounts
 from service.metrics.status import StatusCounts
+from service.metrics.worker import WorkerCounts
 
 #: A payment call has a budget of 24 s: fine where calls should be, coarse towards the limit.
 PAYMENT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 25)
@@ -35,6 +39,11 @@ class Metrics:
         self.cache = CacheCounts(registry)
         self.changes = ChangeCounts(registry)
         self.status = StatusCounts(registry)
+        self.outbound = OutboundCounts(registry)
+        self.census = JobCensus(registry)
+        self.degraded = DegradedModes(registry)
+        self.capacity = Capacity(registry)
+        self.worker = WorkerCounts(registry)
         self._breaker_and_payments()
         self._jobs()
         self.flows_unreadable = self._counter(
@@ -103,40 +112,6 @@ class Metrics:
         )
         self.runner_run_seconds = self._histogram(
             "runner_run_seconds", "Time of one run of a flow, in seconds.", RUN_BUCKETS_S, "kind"
-        )
-        self.settlement_backlog = self._gauge(
-            "settlement_backlog",
-            "Results that wait to be submitted to the payment service, in the whole fleet.",
-            "livemax",
-        )
-
-        self.jobs_open = self._gauge(
-            "jobs_open", "Unfinished jobs of the whole fleet, by state.", "livemax", "state"
-        )
-        self.jobs_oldest = self._gauge(
-            "jobs_oldest_seconds",
-            "Age of the oldest unfinished job in each state, since it entered it, in seconds.",
-            "livemax",
-            "state",
-        )
-        self.settlement_tightest = self._gauge(
-            "settlement_tightest_seconds",
-            "Time until the first waiting result must be on the chain; negative: too late,"
-            " infinite: none waits.",
-            "livemin",
-        )
-        self.settlement_stuck = self._gauge(
-            "settlement_stuck",
-            "Waiting results in an error state that recovery did not lift: they need a person.",
-            "livemax",
-        )
-        self.jobs_paid_late = self._gauge(
-            "jobs_paid_late",
-            "Jobs paid after they had failed: their purchasers must be given the money back.",
-            "livemax",
-        )
-        self.settlements_lost = self._gauge(
-            "settlements_lost", "Results whose funds went elsewhere before they settled.", "livemax"
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from service import shared_counts
 from service.metrics.plain import HAND_OVER_INTERVAL_S, HandOver
+from service.metrics.worker import WorkerCounts
 from service.tasks import end
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -55,13 +57,18 @@ def page_handler(registry: CollectorRegistry) -> Handler:
 
 
 @contextlib.asynccontextmanager
-async def handing_over(registry: CollectorRegistry) -> AsyncIterator[None]:
-    """Hand over about once a second, and at the end what is left."""
+async def handing_over(
+    registry: CollectorRegistry, worker: WorkerCounts | None = None
+) -> AsyncIterator[None]:
+    """Hand over about once a second, and at the end what is left; ``worker`` hears of both."""
     hand_over = HandOver.of(registry)
 
     async def keep() -> None:
         while True:
+            due_s = time.monotonic() + HAND_OVER_INTERVAL_S
             await asyncio.sleep(HAND_OVER_INTERVAL_S)
+            if worker is not None:
+                worker.late(time.monotonic() - due_s)
             hand_over.now()
 
     task = asyncio.create_task(keep(), name="metrics-hand-over")
@@ -69,4 +76,6 @@ async def handing_over(registry: CollectorRegistry) -> AsyncIterator[None]:
         yield
     finally:
         await end(task)
+        if worker is not None:
+            worker.stopped()
         hand_over.now()

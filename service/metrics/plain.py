@@ -68,15 +68,23 @@ class Tally:
 
 
 class Spread:
-    """What a histogram (or one child of it) has seen."""
+    """What a histogram (or one child of it) has seen.
 
-    __slots__ = ("_bounds", "_histogram", "_numbers", "_sum")
+    ``coarser`` is another one that is to see the same; all its bounds are bounds of the first.
+    """
 
-    def __init__(self, histogram: Histogram) -> None:
-        self._histogram = histogram
+    __slots__ = ("_bounds", "_numbers", "_shown", "_sum")
+
+    def __init__(self, histogram: Histogram, *, coarser: Histogram | None = None) -> None:
         self._bounds = histogram._upper_bounds
         self._numbers = [0] * len(self._bounds)
         self._sum = 0.0
+        #: Each with the place of each of our bounds among its own.
+        self._shown = [
+            (shown, [bisect_left(shown._upper_bounds, bound) for bound in self._bounds])
+            for shown in (histogram, coarser)
+            if shown is not None
+        ]
 
     def observe(self, value: float) -> None:
         self._numbers[bisect_left(self._bounds, value)] += 1
@@ -85,7 +93,9 @@ class Spread:
     def hand_over(self) -> None:
         for index, number in enumerate(self._numbers):
             if number:
-                self._histogram._buckets[index].inc(number)
+                for histogram, places in self._shown:
+                    histogram._buckets[places[index]].inc(number)
                 self._numbers[index] = 0
-        self._histogram._sum.inc(self._sum)
+        for histogram, _ in self._shown:
+            histogram._sum.inc(self._sum)
         self._sum = 0.0

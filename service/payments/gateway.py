@@ -62,8 +62,8 @@ class PaymentGateway:
         metrics: Metrics | None = None,
     ) -> None:
         self._client = client
-        self._guard = Guard(breaker, settings)
         self._meter = Meter(metrics)
+        self._guard = Guard(breaker, settings, metered=self._meter.attempt)
 
     def __repr__(self) -> str:
         return f"<PaymentGateway {self._guard!r}>"

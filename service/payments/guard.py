@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
@@ -52,9 +53,16 @@ class CircuitBreaker(Protocol):
 
 
 class Guard:
-    def __init__(self, breaker: CircuitBreaker, settings: PaymentSettings) -> None:
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        settings: PaymentSettings,
+        *,
+        metered: Callable[[str], AbstractContextManager[None]] = lambda _name: nullcontext(),
+    ) -> None:
         self._breaker = breaker
         self._settings = settings
+        self._metered = metered
         self._budget = RetryBudget()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.bulkhead = Bulkhead(settings.bulkhead)
@@ -83,7 +91,8 @@ class Guard:
         with self.bulkhead.slot():
             permit = await self._acquire()
             try:
-                answer = await exchange(limit.seconds)
+                with self._metered(name):
+                    answer = await exchange(limit.seconds)
             except AttemptFailed as failure:
                 log.warning(
                     "payment_attempt_failed",

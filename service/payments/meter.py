@@ -1,4 +1,4 @@
-"""Counts and times whole calls to the payment service, retries and searches included."""
+"""Counts and times whole calls to the payment service, retries and searches included, and tries."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from service.errors import (
     TollgateError,
 )
 from service.metrics import Metrics
+from service.payments.failures import AttemptFailed
 
 #: The first that fits; what fits none is "unavailable".
 _OUTCOMES: tuple[tuple[type[TollgateError], str], ...] = (
@@ -27,6 +28,20 @@ _OUTCOMES: tuple[tuple[type[TollgateError], str], ...] = (
 class Meter:
     def __init__(self, metrics: Metrics | None) -> None:
         self._metrics = metrics
+
+    @contextmanager
+    def attempt(self, operation: str) -> Iterator[None]:
+        """One exchange of a call."""
+        if self._metrics is None:
+            yield
+            return
+        with self._metrics.outbound.payment_attempt(operation) as outcome:
+            try:
+                yield
+                outcome.name = "ok"
+            except AttemptFailed as failure:
+                outcome.name = failure.kind
+                raise
 
     @contextmanager
     def call(self, operation: str) -> Iterator[None]:

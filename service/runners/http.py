@@ -20,6 +20,7 @@ from yarl import URL
 
 from service import deadline
 from service.errors import RunnerUnavailable
+from service.metrics.outbound import OutboundCounts
 from service.runners.answers import BODY_LIMIT_BYTES, BREACH, Running, breach, read_answer
 from service.runners.models import Failed, NeedsInput, RunnerSpec, RunOutcome, RunRequest
 
@@ -41,9 +42,15 @@ class HttpRunner:
     """Starts a run, asks for it until there is an outcome. One per flow, no state of its own."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, spec: RunnerSpec, *, token: str | None
+        self,
+        session: aiohttp.ClientSession,
+        spec: RunnerSpec,
+        *,
+        token: str | None,
+        counts: OutboundCounts,
     ) -> None:
         self._session = session
+        self._counts = counts
         self._spec = spec
         self._url = URL(spec.target)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -106,27 +113,31 @@ class HttpRunner:
         limit = aiohttp.ClientTimeout(
             total=self._spec.request_timeout_s, sock_connect=_CONNECT_TIMEOUT_S
         )
-        try:
-            async with self._session.request(
-                method,
-                url,
-                headers={
-                    **self._headers,
-                    **headers,
-                    **deadline.outbound(self._spec.request_timeout_s),
-                    "Accept": "application/json",
-                },
-                data=content,
-                timeout=limit,
-                allow_redirects=False,
-            ) as response:
-                yield response
-        except TimeoutError as error:
-            # aiohttp's own time-outs only: ours round the whole run cancels instead of raising.
-            raise RunnerUnavailable("The runner did not answer in time.") from error
-        except (aiohttp.ClientError, OSError) as error:
-            log.info("runner_unreachable", kind=type(error).__name__)
-            raise RunnerUnavailable("The runner cannot be reached.") from error
+        with self._counts.runner_request("start" if method == "POST" else "poll") as outcome:
+            try:
+                async with self._session.request(
+                    method,
+                    url,
+                    headers={
+                        **self._headers,
+                        **headers,
+                        **deadline.outbound(self._spec.request_timeout_s),
+                        "Accept": "application/json",
+                    },
+                    data=content,
+                    timeout=limit,
+                    allow_redirects=False,
+                ) as response:
+                    outcome.answered(response.status)
+                    yield response
+            except TimeoutError as error:
+                # aiohttp's own time-outs only: ours round the whole run cancels instead of raising.
+                outcome.name = "timeout"
+                raise RunnerUnavailable("The runner did not answer in time.") from error
+            except (aiohttp.ClientError, OSError) as error:
+                outcome.name = "unreachable"
+                log.info("runner_unreachable", kind=type(error).__name__)
+                raise RunnerUnavailable("The runner cannot be reached.") from error
 
 
 def _idempotency_key(request: RunRequest) -> str:

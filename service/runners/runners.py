@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
+from prometheus_client import CollectorRegistry
 
 from service.errors import RunnerUnavailable
+from service.metrics.outbound import OutboundCounts
 from service.runners.builtin.runner import BuiltinRunner
 from service.runners.http import HttpRunner
 from service.runners.models import RunnableFlow, Runner
@@ -23,7 +25,13 @@ _THREADS = 2
 class Runners:
     """``open`` before the first run, ``close`` after the last."""
 
-    def __init__(self, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str] | None = None,
+        counts: OutboundCounts | None = None,
+    ) -> None:
+        self._counts = counts or OutboundCounts(CollectorRegistry())
         self._environment = os.environ if environment is None else environment
         self._session: aiohttp.ClientSession | None = None
         self._threads: ThreadPoolExecutor | None = None
@@ -59,4 +67,4 @@ class Runners:
             token = self._environment.get(spec.secret_env, "").strip()
             if not (token and token.isascii() and token.isprintable()):
                 raise RunnerUnavailable(f"The variable {spec.secret_env} holds no usable token.")
-        return HttpRunner(self._session, spec, token=token)
+        return HttpRunner(self._session, spec, token=token, counts=self._counts)

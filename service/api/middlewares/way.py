@@ -73,7 +73,10 @@ class Way:
             response = await _answer(request, stop, record, parts)
             status = response.status
             counts.ended(status, record.received_s)
+            if request.transport is None:
+                counts.abandoned += 1
         except asyncio.CancelledError:
+            counts.cancelled(record.received_s)
             raise
         except Exception as error:
             status = error.status if isinstance(error, web.HTTPException) else 500

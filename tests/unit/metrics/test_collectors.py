@@ -107,7 +107,7 @@ HandOver.of(registry).now()
 metrics.payment_calls.labels("create", "ok").inc(20)
 used = int(sys.argv[1])
 metrics.database.show(PoolStatus(10, 10 - used, used, 0, 10, 20, {"reads": used}, {}))
-metrics.settlement_backlog.set(int(sys.argv[1]))
+metrics.census.backlog(int(sys.argv[1]))
 metrics.runner_run_seconds.labels("http").observe(2)
 print(os.getpid())
 """
