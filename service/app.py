@@ -42,7 +42,7 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
                 settings,
                 loops=loops,
                 registry=registry,
-                draining=lambda: drain.draining,
+                draining=lambda: drain.leaving,
                 classes=app[keys.ROUTE_POLICIES],
             ) as services,
             metrics.handing_over(registry, services.metrics.worker),

@@ -33,6 +33,8 @@ class DrainState:
     """Set by the worker when it is told to stop: unready, but finishing what it has."""
 
     draining: bool = False
+    #: This worker goes, alone or with its replica: it begins no more runs.
+    leaving: bool = False
 
 
 @dataclass(slots=True)

@@ -20,10 +20,11 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from service import shared_counts
-from service.errors import CannotListen, ConfigurationError
+from service.errors import ConfigurationError
 from service.logs import configure_logging
 from service.server.master import Master
 from service.server.models import Applications, Factory
+from service.server.sockets import bound
 from service.server.worker import Worker
 from service.settings import ServerSettings, Settings
 
@@ -34,8 +35,6 @@ METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 HANG_TIMEOUT_S = 30
 #: Room for clean-up after the requests and jobs in hand have had their time.
 STOP_MARGIN_S = 10
-#: Connections that wait to be accepted while all workers are busy.
-BACKLOG = 1024
 #: Files a worker may have open: each client that waits for news is one, and 1,024 is a usual limit.
 OPEN_FILES = 65_536
 #: Of a worker, beside its waiting clients: other clients, connections of its own, logs.
@@ -152,6 +151,7 @@ async def _applications(settings: Settings) -> Applications:
         public[keys.DRAINING].draining = True
 
     def release() -> None:
+        public[keys.DRAINING].leaving = True
         public[keys.STATUSES].release()
 
     return Applications(public, internal, drain, release)
@@ -174,31 +174,7 @@ def _listen(server: ServerSettings, stack: ExitStack) -> list[socket.socket]:
     addresses = [("INTERNAL_PORT", server.internal_host, server.internal_port)]
     if server.role != "jobs":
         addresses.insert(0, ("PORT", server.host, server.port))
-    return [stack.enter_context(_bound(*address)) for address in addresses]
-
-
-def _bound(variable: str, host: str, port: int) -> socket.socket:
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listener.bind(address)
-            listener.listen(BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {shown}: {error.strerror or error}"
-            f" (set TOLLGATE_SERVER__{variable} to another port)"
-        ) from error
-    listener.setblocking(False)
-    return listener
+    return [stack.enter_context(bound(*address)) for address in addresses]
 
 
 def _exit_code(code: object) -> int:

@@ -1,8 +1,9 @@
 """The master process: gunicorn's arbiter, which starts, watches, replaces and stops the workers.
 
 Any of SIGTERM, SIGINT and SIGQUIT asks for the same orderly stop; a second one, a moment later,
-for a quick one. A worker that is replaced (SIGHUP, fewer workers) is told so by another signal
-than one that leaves with the whole replica: only the latter makes the replica unready.
+for a quick one. A worker that is to be replaced (new settings on SIGHUP, or so many requests) goes
+on serving until its successor does, a few at a time; only leaving with the whole replica makes the
+replica unready.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 
 from service import shared_counts
 from service.server.worker import Worker, masked_signals
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Ctrl-C reaches every process of the terminal, and a parent may pass it on: one wish, not two.
 SAME_WISH_S = 1.0
+#: After a successor that could not start; its predecessor goes on serving.
+AGAIN_S = 5.0
 
 log = structlog.get_logger()
 
@@ -37,6 +41,9 @@ class Master(Arbiter):  # type: ignore[misc]
         self.LISTENERS = list(listeners)
         self._metrics = metrics
         self._stop_asked_s: float | None = None
+        #: Workers up to this age are to be replaced.
+        self._outdated_age = 0
+        self._not_before_s = 0.0
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         if sig in {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
@@ -52,7 +59,9 @@ class Master(Arbiter):  # type: ignore[misc]
 
     def handle_hup(self) -> None:
         if self.app.read_settings():
-            super().handle_hup()
+            self.app.reload()
+            self.setup(self.app)
+            self._outdated_age = self.worker_age
 
     def handle_usr2(self) -> None:
         log.warning("signal_ignored", signal="SIGUSR2", reason="start a second replica instead")
@@ -63,9 +72,36 @@ class Master(Arbiter):  # type: ignore[misc]
         with masked_signals():
             return super().spawn_worker()
 
+    def manage_workers(self) -> None:
+        """Have as many as are wanted; successors first, then whom they succeed."""
+        staying = [worker for worker in self.WORKERS.values() if not worker.standing.told]
+        old = [w for w in staying if w.age <= self._outdated_age or w.standing.tired]
+        # Of those to be replaced a quarter at a time: each worker has its own pool of connections.
+        most = self.num_workers + (max(1, self.num_workers // 4) if old else 0)
+        missing = min(self.num_workers - (len(staying) - len(old)), most - len(staying))
+        if time.monotonic() >= self._not_before_s:
+            for _ in range(missing):
+                self.spawn_worker()
+        serving = [worker for worker in staying if worker.standing.ready]
+        serving.sort(key=lambda worker: (worker not in old, worker.age))
+        for worker in serving[: max(0, len(serving) - self.num_workers)]:
+            self.kill_worker(worker.pid, signal.SIGTERM)
+
+    def reap_workers(self) -> None:
+        try:
+            super().reap_workers()
+        except HaltServer as halt:
+            # Of a first start that is all there is to do; of a later one the others know nothing.
+            if not any(worker.standing.ready for worker in self.WORKERS.values()):
+                raise
+            log.error("worker_not_started", reason=halt.reason, again_in_s=AGAIN_S)
+            self._not_before_s = time.monotonic() + AGAIN_S
+
     def kill_worker(self, pid: int, sig: int) -> None:
-        if sig == signal.SIGTERM and self._stop_asked_s is None:
-            sig = Worker.RETIRE
+        if sig == signal.SIGTERM and (worker := self.WORKERS.get(pid)):
+            worker.standing.told = True
+            if self._stop_asked_s is not None:
+                worker.standing.leave_with_replica()
         super().kill_worker(pid, sig)
 
     def tell_serving(self) -> None:

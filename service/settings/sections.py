@@ -62,7 +62,12 @@ class ServerSettings(Section):
     drain_delay: float = Field(default=2.0, ge=0, le=300)
     #: Then this long for requests and jobs in hand to finish.
     shutdown_timeout: Seconds = 35.0
+    #: Of that, this long for idle connections: longer than the balancer keeps them, so that it is
+    #: the balancer who closes them, and no request meets one that is being closed.
+    idle_linger: float = Field(default=3.0, ge=0, le=300)
     keepalive_timeout: Seconds = 75.0
+    #: A worker is replaced after so many requests, and up to a fifth more; 0: never.
+    max_requests: int = Field(default=0, ge=0)
     #: Cancel a handler whose client has gone away (aiohttp's own default is not to).
     handler_cancellation: bool = False
     #: Clients that one worker lets wait for a change of a job; more are answered at once.
