@@ -1,6 +1,7 @@
 """Contact with one Redis node: how far it is, and when it is given up.
 
-One lost batch is an accident; ``guard`` says when it is an outage. What is counted here is the
+One lost batch is an accident; ``guard`` says when it is an outage. A node that answers that it
+cannot serve (a replica, loading, its cluster down) is as good as away. What is counted here is the
 node's, whichever of its lines a batch went by.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import StoreUnavailable
 from service.store.guard import Guard
+from service.store.refusals import is_unfit
 
 if TYPE_CHECKING:
     from service.store.line import Line
@@ -62,5 +64,5 @@ class Contact:
 
 
 def _all_answered(replies: Sequence[Any]) -> None:
-    if replies[-1] is None:
+    if replies[-1] is None or is_unfit(replies[-1]):
         raise StoreUnavailable

@@ -7,10 +7,11 @@ about 4 µs of CPU a request where they are alike, 9 µs where all differ, 50 µ
 called Redis alone.
 
 Guarantees. A call is sent once; only what provably did not run (NOSCRIPT, a refusal to tell the
-time, a redirect in a cluster) is sent again. A lost batch, and the deadline is the batch's, leaves
-its requests unanswered (None), whose judge is ``on_outage``. A request cancelled while it waits is
-not charged; cancelled later, its token goes to the next of its kind, or is spent. Whatever happens
-to one request, the batch goes on. First come, first served, but for those who ride along.
+time, a redirect in a cluster, a server that cannot serve where another may) is sent again. A lost
+batch, and the deadline is the batch's, leaves its requests unanswered (None), whose judge is
+``on_outage``. A request cancelled while it waits is not charged; cancelled later, its token goes to
+the next of its kind, or is spent. Whatever happens to one request, the batch goes on. First come,
+first served, but for those who ride along.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from redis.exceptions import AskError, NoScriptError, TryAgainError
+from redis.exceptions import NoScriptError
 
 from service.admission.call import Call
 from service.admission.clock import ScriptClock
@@ -32,6 +33,7 @@ from service.admission.contact import Contact
 from service.admission.denials import Denials
 from service.admission.models import Decision
 from service.admission.observer import LimiterObserver
+from service.store.refusals import is_redirect, is_unfit
 
 if TYPE_CHECKING:
     from service.store.line import Line
@@ -42,8 +44,6 @@ log = structlog.get_logger()
 #: What one lost batch may cost, and how long one may keep Redis (64 calls: about 0.4 ms).
 MOST_REQUESTS = 256
 MOST_CALLS = 64
-#: MOVED is an AskError to redis-py.
-_REDIRECTS = (AskError, TryAgainError)
 
 _Waiting = asyncio.Future["Decision | None"]
 
@@ -158,13 +158,24 @@ class Gate:
             return [None] * len(asked)
         commands = load + [call.command(number, now_us) for call, number in asked.items()]
         replies = (await self._contact.exchange(line, commands))[len(load) :]
-        if self._redirect is not None:
-            for place, (call, number) in enumerate(asked.items()):
-                if isinstance(replies[place], _REDIRECTS):
-                    replies[place] = await self._redirect(call, number)
+        await self._follow(asked, replies)
         if self._observer is not None and replies[-1] is not None:
             self._observer.round_trip(time.monotonic() - begun_s, sum(asked.values()))
         return replies
+
+    async def _follow(self, asked: dict[Call, int], replies: list[Any]) -> None:
+        """Ask elsewhere for the calls that were refused here, all at once."""
+        redirect = self._redirect
+        if redirect is None:
+            return
+        refused = [
+            (place, redirect(call, number))
+            for place, (call, number) in enumerate(asked.items())
+            if is_redirect(replies[place]) or is_unfit(replies[place])
+        ]
+        answers = await asyncio.gather(*(answer for _, answer in refused))
+        for (place, _), answer in zip(refused, answers, strict=True):
+            replies[place] = answer
 
     def __repr__(self) -> str:
         waiting = sum(map(len, self._waiting.values()))

@@ -101,7 +101,7 @@ class Lanes:
             self._clock,
             self._denials,
             contact,
-            redirect=self._redirected if self._store.clustered else None,
+            redirect=self._redirected if self._store.follows else None,
             observer=self._observer,
         )
         far = Node(
@@ -123,13 +123,13 @@ class Lanes:
         return lane
 
     async def _redirected(self, call: Call, asked: int) -> Any:
-        """A call told to go elsewhere has not run: again, through the client that finds the way."""
+        """A call that was refused has not run: again, through the client that finds the way."""
         now_us = 0
-        if self._clock.handed_in:
-            seconds, micros = await self._store.run(self._store.client.time)
-            now_us = seconds * 1_000_000 + micros
         terms = [term for charge in call.charges for term in charge.terms]
         try:
+            if self._clock.handed_in:
+                seconds, micros = await self._store.run(self._store.client.time)
+                now_us = seconds * 1_000_000 + micros
             return await self._take(call.keys, [now_us, asked, *terms])
         except StoreUnavailable:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from service.admission.clock import ScriptClock
@@ -46,8 +47,10 @@ class Node:
 
     async def server(self) -> bytes | None:
         """Which start of which server answers here; empty if it does not say; None: no answer."""
-        if self._store.clustered:
-            await self._store.look_again()
+        if self._store.follows:
+            # Whom one asks for the way may be away where the node itself is not.
+            with suppress(StoreUnavailable):
+                await self._store.look_again()
             if self.gone:
                 return _GONE
         (reply,) = await self._exchange([_SERVER])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -82,6 +83,11 @@ class ServerSettings(Section):
 
 class RedisSettings(Section):
     url: SecretStr | None = None
+    #: For rediss: PEM files. Whom to believe (None: the system's), and who we are, if asked.
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    #: None: in the certificate's file.
+    key_file: Path | None = None
     timeout: Seconds = 0.25
     #: For the limits, which every request waits for: then shares decide (connections of its own).
     limiter_timeout: Seconds = 0.1
@@ -188,6 +194,18 @@ class ShopSettings(Section):
     enabled: bool = True
     #: Where the page may pay by itself; set by ``make run`` only, whose payments are not real.
     sandbox_url: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$")
+
+
+class TracingSettings(Section):
+    #: Needs ``pip install tollgate[tracing]``.
+    enabled: bool = False
+    #: Of an OpenTelemetry collector, OTLP over HTTP.
+    endpoint: str = Field(default="http://127.0.0.1:4318/v1/traces", pattern=r"^https?://[^\s]+$")
+    #: Share of the traces begun here that are recorded.
+    sample_ratio: float = Field(default=0.1, ge=0, le=1)
+    #: A caller's own decision (W3C traceparent) counts; False: ours is made for its traces too.
+    follow_callers: bool = True
+    service_name: str = Field(default="tollgate", pattern=r"^[A-Za-z0-9._-]{1,64}$")
 
 
 class LoggingSettings(Section):

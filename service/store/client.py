@@ -7,10 +7,11 @@ StoreUnavailable, within the time-outs of the settings and the deadline of the c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
 import structlog
@@ -22,8 +23,10 @@ from service.errors import DeadlineExceeded, StoreUnavailable
 from service.store import keys
 from service.store.guard import Guard
 from service.store.line import Line
+from service.store.refusals import is_read_only
+from service.store.routing import RoutedClient
 from service.store.scripts import Script
-from service.store.servers import servers
+from service.store.servers import evalsha_or_load, servers
 from service.store.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -38,10 +41,11 @@ PROBES = 64
 
 
 class Store:
-    """A Redis server or cluster, opened and closed by whoever made this.
+    """A Redis server, cluster or Sentinel service, opened and closed by whoever made this.
 
-    ``url`` is redis://, rediss://, unix:// or redis+cluster://host:port,host:port (rediss+cluster
-    with TLS); anything else raises ConfigurationError.
+    ``url`` is redis://, unix://, redis+cluster://host:port,host:port or
+    redis+sentinel://host:port,host:port/service-name; with TLS rediss:// instead of redis://, and
+    so for the others. Anything else raises ConfigurationError.
     """
 
     def __init__(self, settings: RedisSettings, *, url: str) -> None:
@@ -61,6 +65,11 @@ class Store:
         """Are the keys spread over several nodes?"""
         return self._servers.clustered
 
+    @property
+    def follows(self) -> bool:
+        """May another server take over, so that one looks for it where one refuses?"""
+        return self._servers.follows
+
     def node_of(self, key: str) -> str:
         """The name of the node that holds this key, as far as is known."""
         return self._servers.node_of(key)
@@ -70,13 +79,21 @@ class Store:
         return self._servers.nodes()
 
     async def look_again(self) -> None:
-        """Ask a cluster who holds what, now. Raises StoreUnavailable."""
-        await self._run(self._servers.look_again, always=True)
+        """Ask a cluster's nodes, or sentinels, who holds what. Raises StoreUnavailable.
+
+        That nobody answers this says nothing about the servers that hold the data.
+        """
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await self._servers.look_again()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreUnavailable from error
 
     def line(self, node: str) -> Line:
         """A connection of the caller's own for packed commands; closed with the store."""
         line = Line(
             lambda: self._servers.connection(node),
+            place=lambda: self._servers.place_of(node),
             limit_s=self._timeout_s,
             connect_limit_s=self._limit_s,
             note=self._note_line,
@@ -126,6 +143,15 @@ class Store:
         source = resources.files(package).joinpath(f"{name}.lua").read_text(encoding="utf-8")
         return Script(self, name, source, keys=keys)
 
+    async def evalsha_or_load(
+        self, sha: str, source: str, keys: Sequence[str], args: Sequence[str | int | bytes]
+    ) -> Any:
+        """Call a script, inside ``run``; a server that does not know it is told."""
+        client: Any = self._client
+        if isinstance(client, RoutedClient):
+            return await client.evalsha_or_load(sha, source, keys, args)
+        return await evalsha_or_load(client, sha, source, keys, args)
+
     async def run(self, operation: Callable[[], Awaitable[_Result]]) -> _Result:
         """Await ``operation()`` on the client and translate its failures.
 
@@ -161,6 +187,9 @@ class Store:
             # fault): worth an operator's attention, unlike a lost connection. Once, not each time.
             if not self._away:
                 log.error("store_refused", address=self._address, reply=str(error)[:200])
+            if is_read_only(error) and not self._servers.follows:
+                # Not the primary (any more): behind the same name there may be another one.
+                await self._servers.look_again()
             raise StoreUnavailable("Redis refused a command.") from error
         except TimeoutError as error:
             if limit_s < self._limit_s:
@@ -171,8 +200,10 @@ class Store:
 
     async def _connection_to_any(self) -> AbstractConnection:
         """Not yet connected; to another node than the last time, if there are several."""
-        if not self._servers.nodes():
-            await self.look_again()
+        if self._servers.follows:
+            # The last one has failed, if there was one.
+            with contextlib.suppress(StoreUnavailable):
+                await self.look_again()
         nodes = self._servers.nodes()
         if not nodes:
             raise StoreUnavailable
@@ -181,6 +212,8 @@ class Store:
     def _note_line(self, failure: BaseException | None) -> None:
         if failure is None:
             self._guard.clear()
+        else:
+            self._servers.doubt()
         self._note(away=failure is not None, cause=failure)
 
     def _note(self, *, away: bool, cause: BaseException | None) -> None:

@@ -1,7 +1,8 @@
 """A .lua resource as a callable that is sent once, whatever happens.
 
-Only NOSCRIPT is answered by sending again: it proves that nothing ran. A lost reply proves
-nothing, so it is the caller's to judge (StoreUnavailable).
+Sent again is only what provably did not run: after NOSCRIPT, and where a cluster or Sentinel has
+another place for it (``routing``). A lost reply proves nothing, so it is the caller's to judge
+(StoreUnavailable).
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from redis.exceptions import NoScriptError
 
 from service.store.line import pack
 
@@ -52,13 +51,7 @@ class Script:
 
     async def send(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
         """The same inside ``Store.run``, with the client's own errors."""
-        client = self._store.client
-        try:
-            return await client.evalsha(self._sha, len(keys), *keys, *args)
-        except NoScriptError:
-            # SCRIPT LOAD, unlike EVAL, keeps the script out of the server's eviction list.
-            await client.script_load(self._source)
-            return await client.evalsha(self._sha, len(keys), *keys, *args)
+        return await self._store.evalsha_or_load(self._sha, self._source, keys, args)
 
     def __repr__(self) -> str:
         return f"<Script {self._name} {self._sha[:8]}>"

@@ -7,12 +7,6 @@ from service.settings import RedisSettings
 from service.store.client import Store
 
 
-@pytest.mark.parametrize("scheme", ["redis+sentinel", "rediss+sentinel"])
-def test_sentinels_are_refused_by_name(scheme: str) -> None:
-    with pytest.raises(ConfigurationError, match="not supported yet"):
-        Store(RedisSettings(), url=f"{scheme}://host:6379/0")
-
-
 @pytest.mark.parametrize("url", ["", "http://host", "redis://host:port/0", "redis://host/0?db=x"])
 def test_what_is_no_redis_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^redis\.url: ") as caught:
@@ -38,7 +32,26 @@ async def test_a_cluster_is_named_by_some_of_its_nodes_without_the_password() ->
     store = Store(RedisSettings(), url=url)
     assert repr(store) == "<Store cache-a.example:6379,cache-b.example:7000 reachable>"
     assert store.clustered
-    with pytest.raises(ConfigurationError, match="not a cluster's URL") as caught:
-        Store(RedisSettings(), url="redis+cluster://user:hidden@:port,")
-    assert "hidden" not in str(caught.value)
     await store.close()
+
+
+@pytest.mark.parametrize("rest", [":port,", "host/0", "host?db=1"])
+def test_what_is_no_clusters_url_is_refused_without_repeating_it(rest: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a cluster's URL") as caught:
+        Store(RedisSettings(), url=f"redis+cluster://user:hidden@{rest}")
+    assert "hidden" not in str(caught.value)
+
+
+async def test_a_service_is_named_by_its_sentinels_without_the_passwords() -> None:
+    url = "redis+sentinel://u:hidden@one.example,two.example:7/limits?db=2&sentinel_password=hidden"
+    store = Store(RedisSettings(), url=url)
+    assert repr(store) == "<Store one.example:26379,two.example:7/limits reachable>"
+    assert (store.clustered, store.nodes()) == (False, ("limits",))
+    await store.close()
+
+
+@pytest.mark.parametrize("rest", ["host", "host/", "host/a/b", "host/a?db=x", "host/a?what=1", ","])
+def test_what_names_no_service_is_refused_without_repeating_it(rest: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a Sentinel URL") as caught:
+        Store(RedisSettings(), url=f"redis+sentinel://user:hidden@{rest}")
+    assert "hidden" not in str(caught.value)
