@@ -39,7 +39,7 @@ def start_of(status: int, reason: str, fields: list[tuple[str, str]]) -> str:
 class Rendered(web.Response):
     """``start`` as ``start_of`` makes it; ``tell`` adds lines; length and date are its own.
 
-    The body may not be empty, nor the status one without a body.
+    The body is empty exactly where the status has none (304).
     """
 
     #: Asked of every answer by aiohttp; found here before ``__getattr__`` is.
@@ -101,19 +101,20 @@ class Rendered(web.Response):
         Kept alive, unless it was prepared for a request that is not.
         """
         body = self._body
+        length = f"Content-Length: {len(body)}\r\n" if body else ""
         head = (
-            f"{self._start_lines}{lines}Content-Length: {len(body)}\r\n"
-            f"Date: {rfc822_formatted_time()}{_SERVER_LINE}"
+            f"{self._start_lines}{lines}{length}Date: {rfc822_formatted_time()}{_SERVER_LINE}"
             f"{_CLOSE_LINE if self._keep_alive is False else ''}\r\n"
         )
         return head.encode() + body
 
     async def _prepare_ordinary(self, request: BaseRequest) -> AbstractStreamWriter:
         """What is left of ``web.Response.prepare`` after the signals."""
-        self._must_be_empty_body = False
+        self._must_be_empty_body = not self._body
         self._req = request
         writer = self._payload_writer = request._payload_writer
-        self._headers[hdrs.CONTENT_LENGTH] = str(len(self._body))
+        if self._body:
+            self._headers[hdrs.CONTENT_LENGTH] = str(len(self._body))
         await self._prepare_headers()
         await self._write_headers()
         return writer

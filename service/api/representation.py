@@ -31,7 +31,7 @@ class Coded:
     def __init__(self, body: bytes, coding: str) -> None:
         self.body = body
         self.tag = answers.etag(body)
-        #: Also on a 304.
+        #: Of the 304.
         self.fields: list[tuple[str, str]] = [
             (hdrs.CACHE_CONTROL, answers.REVALIDATE),
             ("ETag", self.tag),
@@ -42,6 +42,7 @@ class Coded:
             own.append((hdrs.CONTENT_ENCODING, coding))
         self.whole_fields = [*self.fields, *own]
         self.start = start_of(200, "OK", self.whole_fields)
+        self.known_start = start_of(304, "Not Modified", self.fields)
 
 
 class Representation:
@@ -85,14 +86,19 @@ def answer(
     lines = "" if age_s is None else f"Age: {int(age_s)}\r\n"
     if degraded:
         lines += f"{CACHE_STATUS}: {DEGRADED}\r\n"
+    known = None
     if hdrs.IF_NONE_MATCH in headers:
-        for choice in choices:
-            if answers.is_known(request, choice.tag):
-                return _ordinary(304, choice.fields, lines)
-    chosen = choices[0]
+        known = next((each for each in choices if answers.is_known(request, each.tag)), None)
+    chosen = known or choices[0]
     if not request.app[keys.SERVER].fast_answers:
+        if known:
+            return _ordinary(304, chosen.fields, lines)
         return _ordinary(200, chosen.whole_fields, lines, chosen.body)
-    rendered = Rendered(200, chosen.start, chosen.body)
+    rendered = (
+        Rendered(304, chosen.known_start, b"")
+        if known
+        else Rendered(200, chosen.start, chosen.body)
+    )
     rendered.tell(lines)
     return rendered
 

@@ -103,6 +103,25 @@ async def test_same_bytes_whatever_is_done_to_the_answer(send: Send, name: str) 
     assert await send(rendered, sent, CHANGES[name]) == await send(plain, sent, CHANGES[name])
 
 
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_same_bytes_without_a_body(send: Send, name: str) -> None:
+    sent = REQUESTS[name]
+    received = await send(lambda: rendered(304, "Not Modified", b""), sent)
+    assert received == await send(lambda: plain(304, "Not Modified", b""), sent)
+    assert b"Content-Length" not in received
+
+
+@pytest.mark.parametrize("name", [*CHANGES, "signal"])
+async def test_same_bytes_without_a_body_whatever_is_done_to_it(send: Send, name: str) -> None:
+    async def mark(_request: web.Request, answer: web.StreamResponse) -> None:
+        answer.headers["X-Seen"] = "1"
+
+    how: dict[str, Any] = {"signal": mark} if name == "signal" else {"change": CHANGES[name]}
+    received = await send(lambda: rendered(304, "Not Modified", b""), REQUESTS["get"], **how)
+    expected = await send(lambda: plain(304, "Not Modified", b""), REQUESTS["get"], **how)
+    assert sorted(received.split(b"\r\n")) == sorted(expected.split(b"\r\n"))
+
+
 async def test_same_bytes_with_compression(send: Send) -> None:
     def compress(answer: web.Response) -> None:
         answer.enable_compression()

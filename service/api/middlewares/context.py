@@ -94,13 +94,13 @@ def known_method(request: web.Request) -> str:
 
 def stamp(response: web.StreamResponse, record: RequestRecord) -> None:
     """What every answer carries: its id, and what is left of the limits it was asked under."""
-    decision = record.decision
+    decision = record.decision if not 300 <= response.status < 400 else None
     if type(response) is Rendered:
         limits = "" if decision is None else ratelimit_fields.lines(decision)
         response.tell(f"X-Request-Id: {record.request_id}\r\n{limits}")
     elif not response.prepared:
         response.headers[REQUEST_ID] = record.request_id
-        if decision is not None and not 300 <= response.status < 400:
+        if decision is not None:
             response.headers.update(ratelimit_fields.fields(decision))
 
 
