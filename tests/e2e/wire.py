@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.chaos.fleet import Fleet
-from scripts.chaos.replica import Replica
+from scripts.replica import Replica
 from scripts.loopback import LOOPBACK
 
 TEXT = "Bees make honey. Bees live in hives. A hive has one queen."

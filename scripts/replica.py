@@ -16,15 +16,20 @@ from scripts.kept import Kept, Order
 from scripts.loopback import LOOPBACK, free_port
 from scripts.running import ROOT
 
-#: What it has in hand is of no interest when it is stopped: the books are closed by then.
+#: Where what it has in hand is of no interest when it is stopped.
 GRACE_S = 20.0
 PROBE_TIMEOUT_S = 5.0
 
 
 class Replica:
-    def __init__(self, log: Path, environment: Mapping[str, str], *, workers: int) -> None:
+    """``grace_s``: how long it may take to leave when asked to."""
+
+    def __init__(
+        self, log: Path, environment: Mapping[str, str], *, workers: int, grace_s: float = GRACE_S
+    ) -> None:
         self.port, self.internal_port = free_port(), free_port()
-        self._log = log
+        self.log = log
+        self._grace_s = grace_s
         self._size = workers
         self._environment = {
             **environment,
@@ -36,6 +41,19 @@ class Replica:
 
     def __repr__(self) -> str:
         return f"<Replica {self.url} {'up' if self.alive else 'down'}>"
+
+    @property
+    def internal_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.internal_port}"
+
+    @property
+    def pid(self) -> int:
+        """The master's; 0 before the first start."""
+        return self._program.pid if self._program else 0
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._program.exit_code if self._program else None
 
     @property
     def url(self) -> str:
@@ -53,14 +71,18 @@ class Replica:
                 directory=ROOT,
                 environment=self._environment,
                 stop_signals=(signal.SIGTERM,),
-                grace_s=GRACE_S,
-                log=self._log,
+                grace_s=self._grace_s,
+                log=self.log,
             )
         )
 
     def ask_to_stop(self) -> None:
         if self._program:
             self._program.ask_to_stop()
+
+    def wait(self, limit_s: float) -> bool:
+        """Whether it has ended, after at most this long."""
+        return self._program is None or self._program.wait(limit_s)
 
     def stop(self) -> None:
         if self._program:
@@ -93,12 +115,12 @@ class Replica:
 
     def entries(self, event: str) -> list[dict[str, Any]]:
         """What was logged of this event, over all its lives."""
-        text = self._log.read_text(errors="replace") if self._log.exists() else ""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
         lines = [line for line in text.splitlines() if f'"event":"{event}"' in line]
         return [entry for line in lines if (entry := _parsed(line)) is not None]
 
     def log_end(self) -> str:
-        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
+        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
 
 
 def bare_environment() -> dict[str, str]:
