@@ -27,7 +27,7 @@ venv: $(STAMP)  ## The Python environment in .venv (the targets below make it by
 run: $(STAMP)  ## Everything on this machine: servers, sandbox, service; Ctrl-C stops all of it
 	@exec $(BIN)/python -m scripts.run
 
-test: $(STAMP)  ## The whole suite on its own temporary servers (ARGS="-x -k words" for pytest)
+test: $(STAMP)  ## The whole suite on its own temporary servers (ARGS="-x -n0 -k words" for pytest)
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 demo: $(STAMP)  ## Buy runs from the service that `make run` started, each step told

@@ -73,7 +73,7 @@ class Servers:
     def cloned_database(self) -> Iterator[str]:
         """URL of a fresh database with the whole schema, dropped afterwards."""
         name, admin = f"test_{next(self._numbers)}", self.postgres.url_of("postgres")
-        # Through the log, as is the default, it takes three times as much of the processor.
+        # Through the log, as is the default, it takes half as long again.
         execute(admin, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
         try:
             yield self.postgres.url_of(name)
