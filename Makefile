@@ -17,7 +17,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-index-url --no-annotate --no-header $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test demo check lock schemathesis browser bench chaos chaos-limits clean
+.PHONY: help venv run fleet fleet-restart fleet-stop test demo check lock schemathesis browser bench chaos chaos-limits clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -26,6 +26,15 @@ venv: $(STAMP)  ## The Python environment in .venv (the targets below make it by
 
 run: $(STAMP)  ## Everything on this machine: servers, sandbox, service; Ctrl-C stops all of it
 	@exec $(BIN)/python -m scripts.run
+
+fleet: $(STAMP)  ## Replicas behind nginx in one terminal (REPLICAS=3 WORKERS=2); Ctrl-C stops all of it
+	@exec $(BIN)/python -m scripts.fleet up --replicas $(or $(REPLICAS),3) --workers $(or $(WORKERS),2)
+
+fleet-restart: $(STAMP)  ## Restart the replicas of `make fleet` one by one; ends when all are ready
+	@exec $(BIN)/python -m scripts.fleet restart
+
+fleet-stop: $(STAMP)  ## Stop what `make fleet` started
+	@exec $(BIN)/python -m scripts.fleet stop
 
 test: $(STAMP)  ## The whole suite on its own temporary servers (ARGS="-x -n0 -k words" for pytest)
 	@exec $(BIN)/python -m pytest $(ARGS)
