@@ -13,11 +13,15 @@ from prometheus_client import CollectorRegistry
 from service import __version__, metrics
 from service.admission.rules import Rules
 from service.api import keys, middlewares, routes
+from service.admission.published import PublishedLimits
 from service.api.cors import Cors
 from service.api.doorway import Doorway
+from service.api.access import Access
 from service.api.handlers.operations import HealthPage
+from service.api.desk import Desk, Parts
 from service.api.handlers.shop import Shop
 from service.api.identity import ClientIdentity
+from service.api.handlers.ops import OpsPage
 from service.api.middlewares.way import Way
 from service.settings import ServerSettings, Settings
 from service.wiring import Services, connect
@@ -59,6 +63,7 @@ async def create_internal_app(settings: Settings, public: web.Application) -> we
     """The operators' application: same parts as ``public``, which must be started before it."""
     app = web.Application(middlewares=middlewares.in_order_internal())
     routes.setup_internal(app)
+            app[keys.DESK] = _desk(settings, services)
     _set_edge_keys(app, settings)
     app[keys.METRICS_PAGE] = public[keys.METRICS_PAGE]
     app[keys.DRAINING] = public[keys.DRAINING]
@@ -73,12 +78,15 @@ async def create_internal_app(settings: Settings, public: web.Application) -> we
     return app
 
 
+    app[keys.ACCESS] = Access(settings.server, settings.admin)
+    app[keys.OPS_PAGE] = OpsPage()
 def _public(server: ServerSettings, registry: CollectorRegistry) -> web.Application:
     """The application with its steps and routes: the fast way, or the plain one."""
     cors = Cors(server.cors_origins) if server.cors_origins else None
     if server.fast_answers:
         way = Way(metrics.HttpCounts(registry))
         app = web.Application(client_max_size=server.body_limit_bytes)
+        app[keys.DESK] = public[keys.DESK]
         Doorway.open(app, way)
         routes.setup(app, way=way, cors=cors)
     else:
@@ -118,3 +126,18 @@ def _set_service_keys(app: web.Application, services: Services) -> None:
 
 def _identity(server: ServerSettings, rules: Rules | None = None) -> ClientIdentity:
     return ClientIdentity(server.trusted_proxies, scheme=server.forwarded_header, rules=rules)
+def _desk(settings: Settings, services: Services) -> Desk:
+    return Desk(
+        Parts(
+            settings=settings,
+            fleet=services.fleet,
+            breaker=services.breaker,
+            limiter=services.limiter,
+            rules=services.rules,
+            published=PublishedLimits(services.store),
+            database=services.database,
+            repository=services.repository,
+        )
+    )
+
+

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from service.admission.limiter import Limiter
     from service.admission.models import Decision
     from service.admission.rules import Rules
+    from service.api.access import Access
+    from service.api.desk import Desk
     from service.api.handlers.operations import HealthPage
+    from service.api.handlers.ops import OpsPage
     from service.api.handlers.shop import Shop
     from service.api.representation import Representation
     from service.breaker.breaker import Breaker
@@ -80,6 +83,10 @@ OPENAPI: web.AppKey[Representation] = web.AppKey("openapi")
 HEALTH_PAGE: web.AppKey[HealthPage] = web.AppKey("health_page")
 #: The page for purchasers; None where it is switched off.
 SHOP: web.AppKey[Shop | None] = web.AppKey("shop")
+#: Operations, on the internal listener: who may, the page, and what it shows and does.
+ACCESS: web.AppKey[Access] = web.AppKey("access")
+OPS_PAGE: web.AppKey[OpsPage] = web.AppKey("ops_page")
+DESK: web.AppKey[Desk] = web.AppKey("desk")
 #: The policy of each path of the route table; None for the uncounted ones.
 ROUTE_POLICIES: web.AppKey[Mapping[str, str | None]] = web.AppKey("route_policies")
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from service import errors
 from service.api import health_shapes, keys, openapi, schemas
 from service.api.contract import READS, Operation, Route
-from service.api.handlers import docs, flows, jobs, operations, shop
+from service.api.handlers import docs, flows, jobs, operations, ops, shop
 from service.api.representation import Representation
 
 if TYPE_CHECKING:
@@ -193,8 +193,25 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/shop", shop.page, "shop", "default"),
     Route("GET", "/shop/{version}/{asset}", shop.asset, "shop_asset", "assets"),
 )
-#: The internal listener: probes and metrics, free of policies.
-INTERNAL_TABLE: tuple[Route, ...] = (*_PROBES, _metrics(None))
+#: The page for operators and all it asks for; who may have it: ``access``.
+_OPS: tuple[Route, ...] = tuple(
+    Route(method, f"{ops.BASE}{path}", handler, f"ops_{name}", None)
+    for method, path, name, handler in (
+        ("GET", "", "page", ops.page),
+        ("GET", "/{version}/{asset}", "asset", ops.asset),
+        ("GET", "/api/v1/now", "now", ops.now),
+        ("GET", "/api/v1/past", "past", ops.past),
+        ("GET", "/api/v1/jobs", "jobs", ops.jobs),
+        ("GET", "/api/v1/jobs/{job}", "job", ops.job),
+        ("POST", "/api/v1/principal", "principal", ops.principal),
+        ("POST", "/api/v1/principal/reset", "principal_reset", ops.reset_principal),
+        ("POST", "/api/v1/breaker/force", "breaker_force", ops.force_breaker),
+        ("POST", "/api/v1/breaker/reset", "breaker_reset", ops.reset_breaker),
+        ("POST", "/api/v1/policies/shadow", "policy_shadow", ops.shadow_policy),
+    )
+)
+#: The internal listener: probes, metrics and operations, free of policies.
+INTERNAL_TABLE: tuple[Route, ...] = (*_PROBES, _metrics(None), *_OPS)
 
 
 def setup(app: web.Application, *, way: Way | None = None, cors: Cors | None = None) -> None:

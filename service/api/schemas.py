@@ -39,7 +39,7 @@ _CAMEL = {
     "supported_payment_source_index": "supportedPaymentSourceIndex",
 }
 
-RequestModel = TypeVar("RequestModel", bound="_Request")
+RequestModel = TypeVar("RequestModel", bound=BaseModel)
 
 
 class _Request(BaseModel):
