@@ -1,49 +1,68 @@
-"""A Redis Cluster of three primaries on loopback, made of embedded Valkeys by cluster commands."""
+"""A Redis Cluster on loopback, made by cluster commands: three primaries, with replicas or not."""
 
 from __future__ import annotations
 
-import time
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import redis
 from redis.cluster import key_slot
+from redis.exceptions import ResponseError
 
 from scripts.loopback import free_port
-from scripts.valkey import EmbeddedValkey
+from tests.support.redises import VALKEY, MadeServer, Make
 from tests.support.servers import scratch_directory
+from tests.support.waiting import eventually
 
 SLOTS = 16384
-NODES = 3
+PRIMARIES = 3
+#: A node counts as lost after this long without an answer to the others.
+NODE_TIMEOUT_S = 1.0
 _READY_WITHIN_S = 30.0
 
 
-class ClusterValkey(EmbeddedValkey):
+class ClusterNode(MadeServer):
     """One node. Its bus has a port of its own: the usual one, 10,000 above, may not exist."""
 
-    def command(self) -> list[str]:
-        return [
-            *super().command(),
+    def __init__(self, directory: Path, make: Make, *more: str) -> None:
+        super().__init__(
+            directory,
+            make,
             *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
             # A node that is down must not take the others' slots with it.
-            *("--cluster-require-full-coverage", "no", "--cluster-node-timeout", "1000"),
-        ]
+            *("--cluster-require-full-coverage", "no"),
+            *("--cluster-node-timeout", str(round(NODE_TIMEOUT_S * 1000))),
+            # However little it has heard of its primary of late.
+            *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),
+            *more,
+        )
+
+    @property
+    def client(self) -> redis.Redis:
+        """To be closed by nobody: the process is short."""
+        return redis.Redis(port=self.port)
 
 
 class ValkeyCluster:
-    """Started, joined and covering all slots when made."""
+    """Started, joined and covering all slots when made; the primaries are the first three nodes."""
 
-    def __init__(self, nodes: list[ClusterValkey]) -> None:
-        self.nodes = nodes
-        self._clients = [redis.Redis(port=node.port) for node in nodes]
-        self._ids = [client.cluster("MYID").decode() for client in self._clients]
-        bus = self._clients[0].config_get("cluster-port")["cluster-port"]
-        for number, client in enumerate(self._clients):
-            first, after = number * SLOTS // NODES, (number + 1) * SLOTS // NODES
-            client.cluster("ADDSLOTSRANGE", first, after - 1)
-            if number:
-                client.cluster("MEET", "127.0.0.1", nodes[0].port, bus)
-        self._wait_until_whole()
+    def __init__(self, stack: ExitStack, home: Path, make: Make, *, replicas: bool) -> None:
+        self._stack, self._home, self._make = stack, home, make
+        self._numbers = itertools.count()
+        self._clients: list[redis.Redis] = []
+        self.nodes: list[ClusterNode] = []
+        self._ids: list[str] = []
+        for _ in range(2 * PRIMARIES if replicas else PRIMARIES):
+            self._started()
+        for number in range(PRIMARIES):
+            first, after = number * SLOTS // PRIMARIES, (number + 1) * SLOTS // PRIMARIES
+            self._clients[number].cluster("ADDSLOTSRANGE", first, after - 1)
+        eventually(self._whole, within_s=_READY_WITHIN_S)
+        for number in range(PRIMARIES, len(self.nodes)):
+            self._clients[number].cluster("REPLICATE", self._ids[number - PRIMARIES])
+        eventually(self._all_copied, within_s=_READY_WITHIN_S)
 
     @property
     def url(self) -> str:
@@ -51,24 +70,43 @@ class ValkeyCluster:
         return f"redis+cluster://{hosts}"
 
     def flush(self) -> None:
-        for client in self._clients:
-            client.flushall()
-            client.script_flush()
+        for client, node in zip(self._clients, self.nodes, strict=True):
+            if node.alive and client.role()[0] == b"master":
+                client.flushall()
+                client.script_flush()
 
     def holder(self, key: str) -> int:
         """The number of the node that answers for this key."""
         slot = key_slot(key.encode())
-        for number, client in enumerate(self._clients):
-            for first, last, primary, *_ in client.execute_command("CLUSTER SLOTS"):
-                if first <= slot <= last and primary[1] == self.nodes[number].port:
+        for number, node in enumerate(self.nodes):
+            if not node.alive:
+                continue
+            for first, last, primary, *_ in self._clients[number].execute_command("CLUSTER SLOTS"):
+                if first <= slot <= last and primary[1] == node.port:
                     return number
         raise LookupError(key)
+
+    def replica_of(self, number: int) -> int:
+        """A living replica of this primary."""
+        replicas = self._clients[number].execute_command("CLUSTER SLOTS")
+        ports = {
+            replica[1]
+            for _, _, primary, *others in replicas
+            for replica in others
+            if primary[1] == self.nodes[number].port
+        }
+        return next(n for n, node in enumerate(self.nodes) if node.alive and node.port in ports)
 
     def begin_move(self, key: str, target: int) -> None:
         """From now on the slot's old node sends those it has no key for to ``target`` (ASK)."""
         slot, source = key_slot(key.encode()), self.holder(key)
         self._clients[target].cluster("SETSLOT", slot, "IMPORTING", self._ids[source])
         self._clients[source].cluster("SETSLOT", slot, "MIGRATING", self._ids[target])
+
+    def move_key(self, key: str, name: str, target: int) -> None:
+        """One key of the slot, while the others stay."""
+        source = self._clients[self.holder(key)]
+        source.migrate("127.0.0.1", self.nodes[target].port, name, 0, 5000)
 
     def end_move(self, key: str, target: int) -> None:
         """The keys, then the slot (MOVED)."""
@@ -79,30 +117,86 @@ class ValkeyCluster:
         for number in (target, source):
             self._clients[number].cluster("SETSLOT", slot, "NODE", self._ids[target])
 
+    def add_node(self) -> int:
+        """An empty primary that all the others know."""
+        self._started()
+        eventually(self._whole, within_s=_READY_WITHIN_S)
+        return len(self.nodes) - 1
+
+    def fail_over(self, number: int) -> int:
+        """The polite way: the replica takes over from a living primary; returns its number."""
+        replica = self.replica_of(number)
+        self._clients[replica].cluster("FAILOVER")
+        eventually(lambda: self._clients[replica].role()[0] == b"master", within_s=10)
+        return replica
+
+    def client(self, number: int) -> redis.Redis:
+        return self._clients[number]
+
+    def await_takeover(self, key: str) -> int:
+        """Until a living node answers for this key; its number."""
+
+        def held() -> bool:
+            try:
+                self.holder(key)
+            except LookupError:
+                return False
+            return True
+
+        eventually(held, within_s=_READY_WITHIN_S)
+        return self.holder(key)
+
+    def heal(self) -> None:
+        """Every node is there again, as a primary or as a replica that has caught up."""
+        for node in self.nodes:
+            node.resume()
+            node.start()
+        eventually(self._all_copied, within_s=_READY_WITHIN_S)
+
     def close(self) -> None:
         for client in self._clients:
             client.close()
 
-    def _wait_until_whole(self) -> None:
-        end_s = time.monotonic() + _READY_WITHIN_S
-        while not all(
-            (info := client.cluster("INFO"))["cluster_state"] == "ok"
-            and info["cluster_known_nodes"] == str(NODES)
-            and info["cluster_slots_assigned"] == str(SLOTS)
+    def _started(self) -> redis.Redis:
+        node = ClusterNode(self._home / f"node-{next(self._numbers)}", self._make)
+        self._stack.enter_context(node)
+        client = redis.Redis(port=node.port)
+        for other, known in zip(self._clients, self.nodes, strict=True):
+            bus = other.config_get("cluster-port")["cluster-port"]
+            client.cluster("MEET", "127.0.0.1", known.port, bus)
+        self.nodes.append(node)
+        self._clients.append(client)
+        self._ids.append(client.cluster("MYID").decode())
+        return client
+
+    def _all_copied(self) -> bool:
+        """Every replica has caught up, and every node knows it."""
+        roles = [client.role() for client in self._clients]
+        replicas = sum(role[0] == b"slave" and role[3] == b"connected" for role in roles)
+        return self._whole() and all(
+            replicas == len(self.nodes) - sum(role[0] == b"master" for role in roles)
+            and replicas == len({r[2] for _, _, _, *copies in slots for r in copies})
             for client in self._clients
-        ):
-            if time.monotonic() > end_s:
-                raise TimeoutError("the cluster did not come together")
-            time.sleep(0.02)
+            for slots in [client.execute_command("CLUSTER SLOTS")]
+        )
+
+    def _whole(self) -> bool:
+        try:
+            return all(
+                (info := client.cluster("INFO"))["cluster_state"] == "ok"
+                and info["cluster_known_nodes"] == str(len(self.nodes))
+                and info["cluster_slots_assigned"] == str(SLOTS)
+                and info["cluster_slots_ok"] == str(SLOTS)
+                for client in self._clients
+            )
+        except ResponseError:
+            return False
 
 
 @contextmanager
-def valkey_cluster() -> Iterator[ValkeyCluster]:
+def valkey_cluster(make: Make = VALKEY, *, replicas: bool = False) -> Iterator[ValkeyCluster]:
     with ExitStack() as stack:
         home = stack.enter_context(scratch_directory())
-        nodes = [
-            stack.enter_context(ClusterValkey(home / f"node-{number}")) for number in range(NODES)
-        ]
-        cluster = ValkeyCluster(nodes)
+        cluster = ValkeyCluster(stack, home, make, replicas=replicas)
         stack.callback(cluster.close)
         yield cluster
