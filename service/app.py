@@ -6,6 +6,8 @@ Four steps each: middlewares, routes, keys, lifespan.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -22,9 +24,16 @@ from service.api.desk import Desk, Parts
 from service.api.handlers.shop import Shop
 from service.api.identity import ClientIdentity
 from service.api.handlers.ops import OpsPage
+from service.api.middlewares.traced import TracedWay, traced
 from service.api.middlewares.way import Way
+from service.errors import ConfigurationError
+from service.jobs.reconciler import worker_name
 from service.settings import ServerSettings, Settings
 from service.wiring import Services, connect
+
+if TYPE_CHECKING:
+    from service.tracing import Tracer
+    from service.tracing.telemetry import Telemetry
 
 
 async def create_app(settings: Settings, *, loops: bool = True) -> web.Application:
@@ -33,7 +42,8 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
     ``loops=False`` leaves out the background work (job loops, health polling, heartbeats).
     """
     registry = CollectorRegistry()
-    app = _public(settings.server, registry)
+    telemetry = _telemetry(settings) if settings.tracing.enabled else None
+    app = _public(settings.server, registry, telemetry)
     _set_edge_keys(app, settings)
     app[keys.METRICS_PAGE] = metrics.page_handler(registry)
     app[keys.HEALTH_PAGE] = HealthPage(fast=settings.server.fast_answers)
@@ -42,6 +52,7 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
         drain = app[keys.DRAINING]
         async with (
+            telemetry or nullcontext(),
             connect(
                 settings,
                 loops=loops,
@@ -80,22 +91,37 @@ async def create_internal_app(settings: Settings, public: web.Application) -> we
 
     app[keys.ACCESS] = Access(settings.server, settings.admin)
     app[keys.OPS_PAGE] = OpsPage()
-def _public(server: ServerSettings, registry: CollectorRegistry) -> web.Application:
+def _public(
+    server: ServerSettings, registry: CollectorRegistry, tracer: Tracer | None
+) -> web.Application:
     """The application with its steps and routes: the fast way, or the plain one."""
     cors = Cors(server.cors_origins) if server.cors_origins else None
     if server.fast_answers:
-        way = Way(metrics.HttpCounts(registry))
+        counts = metrics.HttpCounts(registry)
+        way = Way(counts) if tracer is None else TracedWay(counts, tracer)
         app = web.Application(client_max_size=server.body_limit_bytes)
         app[keys.DESK] = public[keys.DESK]
         Doorway.open(app, way)
         routes.setup(app, way=way, cors=cors)
     else:
         steps = middlewares.in_order(metrics.http_middleware(registry))
+        steps = steps if tracer is None else (traced(tracer), *steps)
         app = web.Application(middlewares=steps, client_max_size=server.body_limit_bytes)
         routes.setup(app, cors=cors)
     if cors is not None:
         app.on_response_prepare.append(cors)
     return app
+
+
+def _telemetry(settings: Settings) -> Telemetry:
+    """Imported only here: without traces nothing of OpenTelemetry is in this process."""
+    try:
+        from service.tracing.telemetry import Telemetry  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            "tracing.enabled needs more packages: pip install 'tollgate[tracing]'"
+        ) from error
+    return Telemetry(settings.tracing, instance=worker_name())
 
 
 def _shop(settings: Settings) -> Shop:

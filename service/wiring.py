@@ -43,6 +43,7 @@ from service.runners.runners import Runners
 from service.settings import Settings
 from service.settings.needed import required
 from service.store.client import Store
+from service.traced import TracedCache, TracedLimiter, TracedStatements
 from service.vitals import fleet_of, vitals_of
 
 #: How long the start waits for PostgreSQL before it goes on without.
@@ -94,6 +95,7 @@ async def connect(
     each path, to be counted by. Raises ConfigurationError where a
     needed setting is missing.
     """
+    traces = settings.tracing.enabled
     async with AsyncExitStack() as stack:
         metrics = Metrics(registry or CollectorRegistry())
         store = Store(settings.redis, url=required("redis.url", settings.redis.url))
@@ -103,7 +105,7 @@ async def connect(
             settings.database,
             url=required("database.url", settings.database.url),
             application_name=f"tollgate-{settings.server.role}",
-            observer=metrics.database,
+            observer=TracedStatements(metrics.database) if traces else metrics.database,
         )
         await database.open(wait_s=DATABASE_WAIT_S)
         stack.push_async_callback(database.close)
@@ -135,9 +137,11 @@ async def connect(
             url=required("redis.url", settings.redis.url),
         )
         stack.push_async_callback(limits.close)
-        limiter = Limiter(limits, workers_hint=settings.server.workers, observer=metrics.admission)
+        limiter = (TracedLimiter if traces else Limiter)(
+            limits, workers_hint=settings.server.workers, observer=metrics.admission
+        )
         stack.push_async_callback(limiter.stop)
-        cache = TieredCache(store, settings.cache, namespace=NAMESPACE)
+        cache = (TracedCache if traces else TieredCache)(store, settings.cache, namespace=NAMESPACE)
         stack.push_async_callback(cache.close)
         metrics.cache.watch("flow", cache.statistics)
         changes = FlowChanges(database, store, cache, listener, counts=metrics.changes)

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from service import deadline
+from service import deadline, tracing
 from service.errors import (
     CircuitOpen,
     DeadlineExceeded,
@@ -114,6 +114,8 @@ class Lifecycle:
         return await self._detached.finish(self._begin(new, command), name=f"start-{new.id}")
 
     async def _begin(self, new: NewJob, command: StartCommand) -> Started:
+        # In a task of its own: everything from here on names the job, and nothing else does.
+        structlog.contextvars.bind_contextvars(job_id=str(new.id))
         holder = await self._held_while_open(new) or await self._repository.create(new)
         if holder is not None:
             return await self._replay(holder, new.fingerprint)
@@ -241,6 +243,7 @@ class Lifecycle:
             key_scope=command.principal if command.idempotency_key else "",
             key=command.idempotency_key or natural,
             fingerprint=fingerprint,
+            origin=tracing.here(),
         )
 
     async def _replay(self, holder: KeyRecord, fingerprint: str) -> Started:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from service.flows.models import Flow, Variant
+from service.tracing import NOT_KNOWN, Origin
 
 
 class JobState(StrEnum):
@@ -133,6 +134,7 @@ class NewJob:
     key_scope: str
     key: str | None
     fingerprint: str
+    origin: Origin = NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class Claim:
     run_deadline: datetime
     #: Claims before this one that ended with their lease instead of an outcome.
     lost_runs: int = 0
+    origin: Origin = NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,7 @@ class OpenPayment:
     settlement: str
     #: When its funds were seen; None while they never were.
     paid_at: datetime | None
+    origin: Origin = NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,7 @@ class Settlement:
     attempts: int
     #: How often the payment service was asked to lift an error state.
     recoveries: int
+    origin: Origin = NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from service.database import Database, Queries
 from service.jobs.models import Settlement
+from service.jobs.rows import origin
 
 #: So long before submitResultTime the payment service takes no more results.
 CLOSES_S = 300.0
@@ -44,6 +45,7 @@ class Outbox:
                 submit_result_time_ms=row["submit_result_time_ms"],
                 attempts=row["settlement_attempts"],
                 recoveries=row["settlement_recoveries"],
+                origin=origin(row),
             )
             for row in rows
         )

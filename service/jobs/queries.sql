@@ -25,12 +25,13 @@ WHERE (scope, key) IN (SELECT scope, key FROM idempotency_keys WHERE expires_at 
 WITH made AS (
     INSERT INTO jobs (id, flow_uid, flow_slug, variant, free, state, status_id, principal,
                       identifier_from_purchaser, input_data, runner_input, input_hash,
-                      supported_payment_source_index, due_at, run_deadline)
+                      supported_payment_source_index, due_at, run_deadline, request_id,
+                      traceparent)
     VALUES (%(id)s, %(flow_uid)s, %(flow_slug)s, %(variant)s, %(free)s, %(state)s,
             gen_random_uuid(), %(principal)s, %(identifier_from_purchaser)s,
             %(input_data)s::json, %(runner_input)s::json, %(input_hash)s,
             %(supported_payment_source_index)s, now() + %(due_in_s)s * interval '1 second',
-            now() + %(run_within_s)s * interval '1 second')
+            now() + %(run_within_s)s * interval '1 second', %(request_id)s, %(traceparent)s)
     RETURNING id, seq, state, status_id)
 INSERT INTO job_events (id, job_id, seq, state, cause)
 SELECT status_id, id, seq, state, %(cause)s FROM made
@@ -134,7 +135,7 @@ WHERE id IN (SELECT id FROM jobs
              WHERE state IN ('creating', 'awaiting_payment') AND due_at <= now()
              ORDER BY due_at LIMIT %(most)s FOR UPDATE SKIP LOCKED)
 RETURNING id, state, blockchain_identifier, created_at, pay_by_time_ms, submit_result_time_ms,
-    settlement, paid_at
+    settlement, paid_at, request_id, traceparent
 
 -- name: look_soon (write)
 -- The request that made this intent has ended without knowing: look before the usual time.
@@ -150,7 +151,7 @@ FROM jobs WHERE id = %(job_id)s AND state = 'creating'
 -- name: find_payments (batch)
 -- The jobs that payments belong to, by identifier on the chain or, before that is known, by job id.
 SELECT id, state, blockchain_identifier, created_at, pay_by_time_ms, submit_result_time_ms,
-    settlement, paid_at
+    settlement, paid_at, request_id, traceparent
 FROM jobs
 WHERE blockchain_identifier = ANY(%(blockchain_identifiers)s) OR id = ANY(%(job_ids)s::uuid[])
 
@@ -193,7 +194,7 @@ UPDATE jobs SET lease_owner = %(owner)s, run_attempts = run_attempts + 1,
     lease_until = now() + %(lease_s)s * interval '1 second'
 FROM chosen WHERE jobs.id = chosen.id
 RETURNING jobs.id, run_attempts, lost_runs, flow_uid, variant, free, identifier_from_purchaser,
-    runner_input, chosen.ends_at AS run_deadline,
+    runner_input, chosen.ends_at AS run_deadline, request_id, traceparent,
     (SELECT coalesce(json_agg(json_build_array(r.runner_request_id, r.runner_answer)
                               ORDER BY r.answered_at), '[]'::json)
      FROM input_requests r WHERE r.job_id = jobs.id AND r.answered_at IS NOT NULL) AS answers
@@ -323,7 +324,7 @@ UPDATE jobs SET due_at = now() + %(again_in_s)s * interval '1 second',
 WHERE id IN (SELECT id FROM jobs WHERE settlement IN ('due', 'submitted') AND due_at <= now()
              ORDER BY submit_result_time_ms LIMIT %(most)s FOR UPDATE SKIP LOCKED)
 RETURNING id, blockchain_identifier, result_hash, submit_result_time_ms, settlement_attempts,
-    settlement_recoveries
+    settlement_recoveries, request_id, traceparent
 
 -- name: move_settlement (batch)
 -- due -> submitted -> settled | lost, and when to look again.

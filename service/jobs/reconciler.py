@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from service import deadline
+from service import deadline, tracing
 from service.errors import PaymentRejected, TollgateError
 from service.jobs.following import Step, overdue, step
 from service.jobs.lifecycle import Waker, terms_of
@@ -106,7 +106,8 @@ class Reconciler:
         with deadline.within(TICK_S):
             for job in due:
                 try:
-                    await self._check(job)
+                    with tracing.step("payment check", job.job_id, job.origin):
+                        await self._check(job)
                 except PaymentRejected as error:  # one that is refused must not stop the others
                     log.error(
                         "payment_check_rejected", job_id=str(job.job_id), reason=error.message
@@ -142,7 +143,8 @@ class Reconciler:
             if job is None:
                 continue
             try:
-                await self._apply(job, payment, confirmed=False)
+                with tracing.step("payment change", job.job_id, job.origin):
+                    await self._apply(job, payment, confirmed=False)
             except PaymentRejected as error:  # one bad payment must not stop the feed
                 log.error("payment_rejected", job_id=str(job.job_id), reason=error.message)
 

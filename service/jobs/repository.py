@@ -24,7 +24,7 @@ from service.jobs.models import (
     Status,
 )
 from service.jobs.outbox import CLOSES_S, Outbox
-from service.jobs.rows import job, open_payment, status
+from service.jobs.rows import job, open_payment, origin, status
 from service.settings import JobSettings
 
 SQL = load_queries("service.jobs")
@@ -82,6 +82,8 @@ class JobRepository:
                     ),
                     "due_in_s": 0.0 if free else INTENT_CHECK_S,
                     "run_within_s": self._settings.run_timeout,
+                    "request_id": new.origin.request_id,
+                    "traceparent": new.origin.traceparent,
                 },
             )
         return None
@@ -240,6 +242,7 @@ class JobRepository:
                 answers=tuple((request_id, inputs) for request_id, inputs in row["answers"]),
                 run_deadline=row["run_deadline"],
                 lost_runs=row["lost_runs"],
+                origin=origin(row),
             )
             for row in rows
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.database import Row
 from service.jobs.models import InputRequest, Job, JobState, OpenPayment, PaymentTerms, Status
+from service.tracing import Origin
 
 
 def open_payment(row: Row) -> OpenPayment:
@@ -16,7 +17,12 @@ def open_payment(row: Row) -> OpenPayment:
         submit_result_time_ms=row["submit_result_time_ms"],
         settlement=row["settlement"],
         paid_at=row["paid_at"],
+        origin=origin(row),
     )
+
+
+def origin(row: Row) -> Origin:
+    return Origin(row["request_id"], row["traceparent"])
 
 
 def job(row: Row) -> Job:

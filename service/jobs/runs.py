@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from service import tracing
 from service.errors import DependencyError, RunnerUnavailable, TollgateError
 from service.flows.models import Flow
 from service.jobs.models import Claim, JobState
@@ -116,19 +117,26 @@ class Runs:
         task.add_done_callback(let_go)
 
     async def _run(self, claim: Claim) -> None:
-        structlog.contextvars.bind_contextvars(job_id=str(claim.job_id), attempt=claim.attempt)
+        with tracing.step("run", claim.job_id, claim.origin, attempt=claim.attempt) as span:
+            await self._run_once(claim, span)
+
+    async def _run_once(self, claim: Claim, span: tracing.Span) -> None:
         try:
             outcome, kind, took_s = await self._outcome(claim)
+            if isinstance(outcome, Failed):
+                span.fail(outcome.code)
             await self._record(claim, outcome, kind, took_s)
         except asyncio.CancelledError:
             # Draining, or the lease was lost (then the fence makes this do nothing).
             await asyncio.shield(self._give_back(claim, 0.0, "stopped"))
             raise
         except DependencyError as error:
+            span.fail(error.code)
             pause_s = max(_pause_s(claim), error.retry_after_s or 0.0)
             await self._give_back(claim, pause_s, error.code)
         except Exception:
             log.exception("run_crashed")
+            span.fail("crashed")
             await self._give_back(claim, _pause_s(claim), "crashed")
 
     async def _outcome(self, claim: Claim) -> tuple[RunOutcome, str, float]:
@@ -146,8 +154,10 @@ class Runs:
         left_s = (claim.run_deadline - datetime.now(UTC)).total_seconds()
         log.info("run_started", flow=flow.slug, kind=kind)
         try:
-            async with asyncio.timeout(max(0.0, left_s)):
-                outcome = await self._runners.for_flow(flow).run(request)
+            told = {"tollgate.flow": flow.slug, "tollgate.runner": kind}
+            with tracing.span("runner", attributes=told):
+                async with asyncio.timeout(max(0.0, left_s)):
+                    outcome = await self._runners.for_flow(flow).run(request)
         except TimeoutError:
             outcome = Failed("run-too-late", "The run could not be finished in time.", False)
         except RunnerUnavailable:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from service import deadline
+from service import deadline, tracing
 from service.errors import DeadlineExceeded, PaymentRejected, TollgateError
 from service.jobs.models import Settlement
 from service.jobs.outbox import MOST_RECOVERIES
@@ -78,6 +78,10 @@ class Settler:
         return more
 
     async def _step(self, settlement: Settlement) -> None:
+        with tracing.step("settlement", settlement.job_id, settlement.origin):
+            await self._one(settlement)
+
+    async def _one(self, settlement: Settlement) -> None:
         try:
             await self._settle(settlement)
         except PaymentRejected as error:  # one that is refused must not stop the others

@@ -19,7 +19,7 @@ import aiohttp
 from pydantic import ValidationError
 from yarl import URL
 
-from service import deadline
+from service import deadline, tracing
 from service.payments.documents import (
     Answer,
     Document,
@@ -215,7 +215,7 @@ class PaymentClient:
         if session is None:
             raise RuntimeError("the payment client is not open")
         connection = _Connection()
-        headers = deadline.outbound(timeout_s)
+        headers = deadline.outbound(timeout_s) | tracing.outbound()
         if content_type is not None:
             headers["Content-Type"] = content_type
         timeout = aiohttp.ClientTimeout(

@@ -1,4 +1,4 @@
-"""Counts and times whole calls to the payment service, retries and searches included, and tries."""
+"""Counts and times calls to the payment service: whole ones, with all retries, and single tries."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
+
+from service import tracing
 from service.errors import (
     CircuitOpen,
     PaymentBusy,
@@ -25,6 +28,12 @@ _OUTCOMES: tuple[tuple[type[TollgateError], str], ...] = (
 )
 
 
+#: Asked every few seconds for no job in particular: only of use when hunting a fault.
+_ROUTINE = frozenset({"changes", "check"})
+
+log = structlog.get_logger()
+
+
 class Meter:
     def __init__(self, metrics: Metrics | None) -> None:
         self._metrics = metrics
@@ -32,6 +41,18 @@ class Meter:
     @contextmanager
     def attempt(self, operation: str) -> Iterator[None]:
         """One exchange of a call."""
+        told = {"tollgate.operation": operation}
+        with tracing.span("payment attempt", tracing.Kind.CLIENT, told) as span:
+            try:
+                with self._counted(operation):
+                    yield
+            except AttemptFailed as failure:
+                span.tell({"http.response.status_code": failure.status})
+                span.fail(failure.kind)
+                raise
+
+    @contextmanager
+    def _counted(self, operation: str) -> Iterator[None]:
         if self._metrics is None:
             yield
             return
@@ -47,15 +68,23 @@ class Meter:
     def call(self, operation: str) -> Iterator[None]:
         began_s = time.monotonic()
         outcome = "unknown"  # stays so for a call that is cancelled
+        told = {"tollgate.operation": operation}
         try:
-            yield
+            with tracing.span("payment", attributes=told):
+                yield
             outcome = "ok"
         except TollgateError as error:
             outcome = next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "")
             outcome = outcome or "unavailable"
             raise
         finally:
+            seconds = time.monotonic() - began_s
+            tell = log.debug if operation in _ROUTINE else log.info
+            tell("payment_call", operation=operation, outcome=outcome, duration_ms=_ms(seconds))
             if self._metrics is not None:
                 self._metrics.payment_calls.labels(operation, outcome).inc()
-                seconds = time.monotonic() - began_s
                 self._metrics.payment_call_seconds.labels(operation).observe(seconds)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

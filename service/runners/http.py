@@ -18,7 +18,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from service import deadline
+from service import deadline, tracing
 from service.errors import RunnerUnavailable
 from service.metrics.outbound import OutboundCounts
 from service.runners.answers import BODY_LIMIT_BYTES, BREACH, Running, breach, read_answer
@@ -113,7 +113,10 @@ class HttpRunner:
         limit = aiohttp.ClientTimeout(
             total=self._spec.request_timeout_s, sock_connect=_CONNECT_TIMEOUT_S
         )
-        with self._counts.runner_request("start" if method == "POST" else "poll") as outcome:
+        with (
+            tracing.span("runner request", tracing.Kind.CLIENT, {"http.request.method": method}),
+            self._counts.runner_request("start" if method == "POST" else "poll") as outcome,
+        ):
             try:
                 async with self._session.request(
                     method,
@@ -122,6 +125,7 @@ class HttpRunner:
                         **self._headers,
                         **headers,
                         **deadline.outbound(self._spec.request_timeout_s),
+                        **tracing.outbound(),
                         "Accept": "application/json",
                     },
                     data=content,

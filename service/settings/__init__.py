@@ -20,6 +20,7 @@ from service.settings.sections import (
     RedisSettings,
     ServerSettings,
     ShopSettings,
+    TracingSettings,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "ShopSettings",
+    "TracingSettings",
     "limits_document",
     "limits_from",
     "load",

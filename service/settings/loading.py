@@ -34,6 +34,7 @@ from service.settings.sections import (
     RedisSettings,
     ServerSettings,
     ShopSettings,
+    TracingSettings,
 )
 
 PREFIX = "TOLLGATE_"
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     admin: AdminSettings = AdminSettings()
     shop: ShopSettings = ShopSettings()
     logging: LoggingSettings = LoggingSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

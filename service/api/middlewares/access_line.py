@@ -136,7 +136,7 @@ def _line(
     return (
         f'{{"timestamp":"{_together.now()}{frame.before_path}{quoted(path)}{frame.before_duration}'
         f'{duration_ms:.2f},"client":{quoted(record.client.address)}{frame.policy}{about}'
-        f'{frame.problem}{detail},"request_id":{quoted(record.request_id)}}}\n'
+        f'{frame.problem}{detail},"request_id":{quoted(record.request_id)}{_trace()}}}\n'
     )
 
 
@@ -154,6 +154,11 @@ def _frame(kind: tuple[str, str | None, int, str | None, str | None]) -> _Frame:
         problem="" if problem is None else _member("problem", problem),
     )
     return frame
+
+
+def _trace() -> str:
+    trace_id = logs.TRACE_ID.get()
+    return "" if trace_id is None else f',"trace_id":"{trace_id}"'
 
 
 def _member(name: str, value: str) -> str:

@@ -55,14 +55,14 @@ class Way:
 
     def around(self, handler: Handler, *, route: str, policy: str | None) -> Handler:
         """The handler of one route of the table, with all steps before and after it."""
-        return partial(self._serve, _Stop(handler, route, policy if self._limited else None, {}))
+        return partial(self._serve, Stop(handler, route, policy if self._limited else None, {}))
 
     def around_unmatched(self, handler: Handler) -> Handler:
         """The handler for what is in no route table."""
         policy = DEFAULT_POLICY if self._limited else None
-        return partial(self._serve, _Stop(handler, None, policy, self._counts_of_unmatched))
+        return partial(self._serve, Stop(handler, None, policy, self._counts_of_unmatched))
 
-    async def _serve(self, stop: _Stop, request: web.Request) -> web.StreamResponse:
+    async def _serve(self, stop: Stop, request: web.Request) -> web.StreamResponse:
         parts = self._parts or self._open(request.app)
         record = identify(request, parts.identity)
         counts = stop.counts.get((request.method, request.scheme)) or self._count(stop, request)
@@ -93,7 +93,7 @@ class Way:
         stamp(response, record)
         return response
 
-    def _count(self, stop: _Stop, request: web.Request) -> RouteCounts:
+    def _count(self, stop: Stop, request: web.Request) -> RouteCounts:
         labels = known_method(request), request.scheme
         counts = self._counts.of(*labels, stop.route or NOT_MATCHED)
         stop.counts[labels] = counts
@@ -115,7 +115,7 @@ class Way:
         return self._parts
 
 
-class _Stop(NamedTuple):
+class Stop(NamedTuple):
     """What is known of a route before any request for it comes."""
 
     handler: Handler
@@ -139,7 +139,7 @@ class _Again:
     """What a doorman asks: the same steps, for a request like one that has just been refused."""
 
     def __init__(
-        self, stop: _Stop, parts: _Parts, gate: Gate[Rendered], request: web.Request
+        self, stop: Stop, parts: _Parts, gate: Gate[Rendered], request: web.Request
     ) -> None:
         self._stop = stop
         self._parts = parts
@@ -166,7 +166,7 @@ class _Again:
 
 
 async def _answer(
-    request: web.Request, stop: _Stop, record: RequestRecord, parts: _Parts
+    request: web.Request, stop: Stop, record: RequestRecord, parts: _Parts
 ) -> web.StreamResponse:
     """The answer, whatever happens: errors > deadline > admission > handler."""
     gate, task, over = parts.gate, None, False
