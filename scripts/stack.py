@@ -1,4 +1,4 @@
-"""Everything ``make run`` starts, as one program of its own: for fuzzing and for tests."""
+"""Everything ``make run`` or ``make fleet`` starts, as one program: for fuzzing and for tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +30,18 @@ class Stack:
 
 
 @contextlib.contextmanager
-def stack(data: Path, settings: Mapping[str, str]) -> Iterator[Stack]:
-    """``scripts.run`` with its data in ``data``, on free ports, until the block ends."""
+def stack(
+    data: Path, settings: Mapping[str, str], *, program: Sequence[str] = ("scripts.run",)
+) -> Iterator[Stack]:
+    """``program``, a module and its arguments, with its data in ``data``, until the block ends.
+
+    On free ports.
+    """
     log = data / "run.log"
     free = {"TOLLGATE_SERVER__PORT": "0", "TOLLGATE_SERVER__INTERNAL_PORT": "0"}
-    program = Kept(
+    started = Kept(
         Order(
-            command=(sys.executable, "-m", "scripts.run", "--data", str(data)),
+            command=(sys.executable, "-m", *program, "--data", str(data)),
             directory=running.ROOT,
             environment={**os.environ, **free, **settings},
             stop_signals=(signal.SIGTERM,),
@@ -45,9 +50,9 @@ def stack(data: Path, settings: Mapping[str, str]) -> Iterator[Stack]:
         )
     )
     try:
-        yield Stack(program, _await(program, data, log), log)
+        yield Stack(started, _await(started, data, log), log)
     finally:
-        program.stop()
+        started.stop()
 
 
 def _await(program: Kept, data: Path, log: Path) -> running.Running:
