@@ -13,17 +13,17 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from service import __version__, metrics
+from service.admission.published import PublishedLimits
 from service.admission.rules import Rules
 from service.api import keys, middlewares, routes
-from service.admission.published import PublishedLimits
-from service.api.cors import Cors
-from service.api.doorway import Doorway
 from service.api.access import Access
-from service.api.handlers.operations import HealthPage
+from service.api.cors import Cors
 from service.api.desk import Desk, Parts
+from service.api.doorway import Doorway
+from service.api.handlers.operations import HealthPage
+from service.api.handlers.ops import OpsPage
 from service.api.handlers.shop import Shop
 from service.api.identity import ClientIdentity
-from service.api.handlers.ops import OpsPage
 from service.api.middlewares.traced import TracedWay, traced
 from service.api.middlewares.way import Way
 from service.errors import ConfigurationError
@@ -63,6 +63,7 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
             metrics.handing_over(registry, services.metrics.worker),
         ):
             _set_service_keys(app, services)
+            app[keys.DESK] = _desk(settings, services)
             services.metrics.worker.started(version=__version__, workers=settings.server.workers)
             yield
 
@@ -74,23 +75,23 @@ async def create_internal_app(settings: Settings, public: web.Application) -> we
     """The operators' application: same parts as ``public``, which must be started before it."""
     app = web.Application(middlewares=middlewares.in_order_internal())
     routes.setup_internal(app)
-            app[keys.DESK] = _desk(settings, services)
     _set_edge_keys(app, settings)
     app[keys.METRICS_PAGE] = public[keys.METRICS_PAGE]
     app[keys.DRAINING] = public[keys.DRAINING]
+    app[keys.ACCESS] = Access(settings.server, settings.admin)
+    app[keys.OPS_PAGE] = OpsPage()
 
     async def share(app: web.Application) -> None:
         app[keys.HEALTH] = public[keys.HEALTH]
         app[keys.METRICS] = public[keys.METRICS]
         app[keys.BREAKER] = public[keys.BREAKER]
         app[keys.READY] = public[keys.READY]
+        app[keys.DESK] = public[keys.DESK]
 
     app.on_startup.append(share)
     return app
 
 
-    app[keys.ACCESS] = Access(settings.server, settings.admin)
-    app[keys.OPS_PAGE] = OpsPage()
 def _public(
     server: ServerSettings, registry: CollectorRegistry, tracer: Tracer | None
 ) -> web.Application:
@@ -100,7 +101,6 @@ def _public(
         counts = metrics.HttpCounts(registry)
         way = Way(counts) if tracer is None else TracedWay(counts, tracer)
         app = web.Application(client_max_size=server.body_limit_bytes)
-        app[keys.DESK] = public[keys.DESK]
         Doorway.open(app, way)
         routes.setup(app, way=way, cors=cors)
     else:
@@ -130,6 +130,21 @@ def _shop(settings: Settings) -> Shop:
     )
 
 
+def _desk(settings: Settings, services: Services) -> Desk:
+    return Desk(
+        Parts(
+            settings=settings,
+            fleet=services.fleet,
+            breaker=services.breaker,
+            limiter=services.limiter,
+            rules=services.rules,
+            published=PublishedLimits(services.store),
+            database=services.database,
+            repository=services.repository,
+        )
+    )
+
+
 def _set_edge_keys(app: web.Application, settings: Settings) -> None:
     app[keys.SERVER] = settings.server
     app[keys.LOGGING] = settings.logging
@@ -152,18 +167,3 @@ def _set_service_keys(app: web.Application, services: Services) -> None:
 
 def _identity(server: ServerSettings, rules: Rules | None = None) -> ClientIdentity:
     return ClientIdentity(server.trusted_proxies, scheme=server.forwarded_header, rules=rules)
-def _desk(settings: Settings, services: Services) -> Desk:
-    return Desk(
-        Parts(
-            settings=settings,
-            fleet=services.fleet,
-            breaker=services.breaker,
-            limiter=services.limiter,
-            rules=services.rules,
-            published=PublishedLimits(services.store),
-            database=services.database,
-            repository=services.repository,
-        )
-    )
-
-
