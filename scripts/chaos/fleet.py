@@ -21,10 +21,10 @@ import psycopg2.extras
 
 from scripts.account import ServersUnavailable
 from scripts.chaos.exchange import exchange
-from scripts.replica import Replica, bare_environment
 from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
 from scripts.kept import Kept, Order
 from scripts.loopback import LOOPBACK, free_port
+from scripts.replica import Replica, bare_environment
 from scripts.running import ROOT
 from service.settings import LimitSettings
 

@@ -20,7 +20,7 @@ _LOOK_S = 0.05
 
 
 class Serving:
-    """Opened once; left by ``announce``, ``finish``, ``close``, in this order."""
+    """Opened once; left by ``announce`` or ``retire``, ``finish``, ``close``."""
 
     def __init__(self, server: ServerSettings, applications: Applications) -> None:
         self._applications = applications
@@ -44,13 +44,19 @@ class Serving:
             for listener in listeners:
                 await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
-    async def announce(self, *, accepting: bool) -> None:
-        """From now on every answer ends its connection; ``accepting`` means new ones may come."""
-        self._farewell.said = True
+    def announce(self, *, ending: bool) -> None:
+        """The replica is to leave: unready from now on; ``ending``: answers end their connections.
+
+        Without a time for balancers to look at that, they find out by being refused, and had better
+        not connect anew for every request until then.
+        """
+        self._applications.drain()
         self._applications.release()
-        if accepting:
-            self._applications.drain()
-            return
+        self._farewell.said = ending
+
+    async def retire(self) -> None:
+        """This worker is to leave, and its siblings accept from the same sockets."""
+        self._applications.release()
         for runner in (self._public, self._internal):
             await _stop_accepting(runner)
 
@@ -64,6 +70,7 @@ class Serving:
             for listener in self._listeners:
                 await take_the_last(listener)
             await _stop_accepting(self._public)
+        self._farewell.said = True
         if server := self._public.server:
             began_s = time.monotonic()
             longest_s = min(linger_s, within_s)

@@ -1,10 +1,10 @@
 """A worker process: one event loop that serves until asked to leave, and then leaves politely.
 
-Leaving with the replica: unready at once, still accepting for ``drain_delay`` while every answer
-closes its connection, then no new connections, then up to ``shutdown_timeout`` for what is in hand,
-then everything is closed. Being replaced, or told to stop alone: no new connections at once, the
-rest the same without turning unready, as the siblings go on accepting from the shared sockets.
-SIGTERM says to leave, ``Standing`` which of the two; SIGQUIT: at once, in either.
+Leaving with the replica: unready at once, still accepting for ``drain_delay``, then no new
+connections and an end to each old one with its next answer, up to ``shutdown_timeout`` for what is
+in hand, then everything is closed. Being replaced, or told to stop alone: no new connections at
+once, the rest the same without turning unready, as the siblings go on accepting from the shared
+sockets. SIGTERM says to leave, ``Standing`` which of the two; SIGQUIT: at once, in either.
 """
 
 from __future__ import annotations
@@ -111,8 +111,10 @@ class Worker(GunicornUVLoopWebWorker):
     async def _leave(self, serving: Serving, server: ServerSettings) -> None:
         retiring = not self.standing.with_replica
         log.info("worker_leaving", worker=os.getpid(), retiring=retiring)
-        await serving.announce(accepting=not retiring)
-        if not retiring:
+        if retiring:
+            await serving.retire()
+        else:
+            serving.announce(ending=server.drain_delay > 0)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(server.drain_delay):
                     await self._hurry.wait()

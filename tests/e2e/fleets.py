@@ -30,7 +30,7 @@ from tests.support.waiting import eventually
 
 REPLICAS, WORKERS = 3, 2
 #: The one limit that is not lifted, and where it is met: nobody sells this flow.
-LIMIT, LIMITED, LIMITED_PATH = Limit(100, 1, 20), "demo", "/nothing/demo"
+LIMIT, LIMITED, LIMITED_PATH = Limit(20, 1, 10), "demo", "/nothing/demo"
 NEEDS_NGINX = pytest.mark.skipif(
     balancer.found() is None, reason="there is no nginx on this machine (apt-get install nginx)"
 )

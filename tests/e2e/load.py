@@ -68,14 +68,16 @@ class Load:
         return got
 
 
-async def _over_and_over(ask: Callable[[], Awaitable[Got]]) -> None:
+async def _over_and_over(ask: Callable[[], Awaitable[Got]], pause_s: float) -> None:
     while True:
         await ask()
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(pause_s)
 
 
 @asynccontextmanager
-async def mixed_load(url: str, job_id: str, *, clients: int = 3) -> AsyncIterator[Load]:
+async def mixed_load(
+    url: str, job_id: str, *, clients: int = 3, pause_s: float = PAUSE_S
+) -> AsyncIterator[Load]:
     """So many clients each of: cached flow reads, a final status, look-ups of jobs, free and paid
     sales.
     """
@@ -100,7 +102,7 @@ async def mixed_load(url: str, job_id: str, *, clients: int = 3) -> AsyncIterato
             ),
         }  # fmt: skip
         asking = [
-            asyncio.create_task(_over_and_over(ask))
+            asyncio.create_task(_over_and_over(ask, pause_s))
             for ask in kinds.values()
             for _ in range(clients)
         ]

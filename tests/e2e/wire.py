@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.chaos.fleet import Fleet
-from scripts.replica import Replica
 from scripts.loopback import LOOPBACK
+from scripts.replica import Replica
 
 TEXT = "Bees make honey. Bees live in hives. A hive has one queen."
 
