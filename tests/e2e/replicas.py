@@ -69,7 +69,12 @@ class Replica:
 
 @contextmanager
 def replicas(
-    home: Path, database_url: str, redis_urls: list[str], limits: Mapping[str, Limit]
+    home: Path,
+    database_url: str,
+    redis_urls: list[str],
+    limits: Mapping[str, Limit],
+    *,
+    workers: int = WORKERS,
 ) -> Iterator[list[Replica]]:
     """One for each URL, all ready and known to each other where they share a Redis."""
     units = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
@@ -81,7 +86,7 @@ def replicas(
         "TOLLGATE_PAYMENT__URL": f"http://{LOOPBACK}:9",
         "TOLLGATE_PAYMENT__API_KEY": "unused",
         "TOLLGATE_SERVER__ROLE": "web",
-        "TOLLGATE_SERVER__WORKERS": str(WORKERS),
+        "TOLLGATE_SERVER__WORKERS": str(workers),
         "TOLLGATE_SERVER__DRAIN_DELAY": "0",
         "TOLLGATE_SERVER__TRUSTED_PROXIES": f"{LOOPBACK}/32",
         "TOLLGATE_LOGGING__ACCESS_SAMPLE": "0",
@@ -97,7 +102,7 @@ def replicas(
             environment = {**os.environ, **settings, **clock, "TOLLGATE_REDIS__URL": url}
             started.append(stack.enter_context(_replica(home / f"replica-{number}", environment)))
         eventually(lambda: all(replica.ready() for replica in started), within_s=60)
-        _await_acquaintance(redis_urls)
+        _await_acquaintance(redis_urls, workers)
         yield started
 
 
@@ -124,9 +129,9 @@ def _replica(log: Path, environment: Mapping[str, str]) -> Iterator[Replica]:
         program.stop()
 
 
-def _await_acquaintance(redis_urls: list[str]) -> None:
+def _await_acquaintance(redis_urls: list[str], workers: int) -> None:
     """Until every worker counts: their shares without Redis depend on it."""
     for url in set(redis_urls):
-        expected = WORKERS * redis_urls.count(url)
+        expected = workers * redis_urls.count(url)
         with Redis.from_url(url) as client:
             eventually(lambda: client.zcard(keys.workers()) == expected)  # noqa: B023
