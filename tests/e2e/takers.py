@@ -120,6 +120,18 @@ class Takers:
             assert time.monotonic() < deadline, "a taker did not start"
             time.sleep(0.01)
 
+    def await_admitted(self, count: int) -> None:
+        """Until so many have been admitted by all of them together."""
+        deadline = time.monotonic() + START_S
+        while self._admitted() < count:
+            assert time.monotonic() < deadline, f"fewer than {count} were admitted"
+            time.sleep(0.01)
+
+    def _admitted(self) -> int:
+        """Each process writes a line for each, after its first."""
+        numbers = range(len(self._processes))
+        return sum(max(0, self._written(n).read_bytes().count(b"\n") - 1) for n in numbers)
+
     def kill_oldest(self) -> None:
         victim = next(p for p in self._processes if p.pid not in self._killed)
         self._killed.add(victim.pid)

@@ -89,8 +89,8 @@ def test_the_check_finds_limiters_with_the_usual_faults(
             fleet.start(environment, held=True)
         fleet.await_ready()
         fleet.begin(0, 1)
-        pause(0.5)
         # Last, when the bucket is empty: to a clock that is ahead it is full.
+        fleet.await_admitted(limits["common"].burst)
         fleet.begin(2)
         taken = fleet.finish()
     assert worst_excess(taken.spans("common"), limits["common"]) > 5 * MOST_EXCESS

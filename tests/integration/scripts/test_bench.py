@@ -36,7 +36,8 @@ def test_quick_bench_fills_every_line(tmp_path: Path) -> None:
                  "one flow from the cache", "a page of flows", "without it"):  # fmt: skip
         assert any(what in line for line in lines), what
     bucket = next(entry for name, entry in found.items() if name.startswith("memory of a bucket"))
-    assert bucket["keys"] == 2_000
+    # The worker's own few may appear meanwhile.
+    assert 2_000 <= bucket["keys"] <= 2_005
     looks = next(entry for name, entry in found.items() if name.startswith("looks"))
     assert looks["looks"] == 0 < looks["requests"]
     # Less than the key alone would take, or as much as a log of requests: then it counts wrongly.

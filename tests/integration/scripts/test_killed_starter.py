@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -88,7 +89,8 @@ def test_servers_survive_signals_meant_for_the_whole_terminal(starter: Starter) 
 
 def test_everything_killed_at_once_is_healed_by_the_next_start(starter: Starter) -> None:
     for pid in family(starter.process.pid):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # its parent was told first
+            os.kill(pid, signal.SIGKILL)
     starter.process.wait()
     eventually(starter.gone, what="processes gone")
     with EmbeddedPostgres(starter.home / "postgres") as server:
