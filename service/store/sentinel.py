@@ -3,7 +3,10 @@
 All sentinels are asked at once, and the one that knows of the latest failover is believed: one
 that was cut off tells of the past. A connection is used only if the server at its other end says
 that it is a primary, so an old one that came back as a replica is not, whatever a sentinel says.
-Nothing is subscribed to: whoever fails asks, and the heartbeats ask every second.
+
+Every sentinel is also listened to (``+switch-master``): after a failover by command the old primary
+takes writes for seconds more, and what two workers admit at two primaries is admitted twice.
+Measured without: 94 tokens too many at 100 a second.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import redis.asyncio
+import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, ResponseError  # noqa: A004
 
@@ -19,9 +23,14 @@ from service.store.looking import Looking
 from service.store.polling import poll
 from service.store.pools import Pools, name_of
 from service.store.routing import RoutedClient
+from service.store.subscription import Subscription
 
 if TYPE_CHECKING:
     from service.settings import RedisSettings
+
+_SWITCHED = "+switch-master"
+
+log = structlog.get_logger()
 
 #: How often a failover has happened, as this sentinel knows, and the primary's address.
 _View = tuple[int, str]
@@ -42,6 +51,7 @@ class Sentinels:
         self.client = cast(redis.asyncio.Redis, RoutedClient(self, self._pools))
         self._primary: _View | None = None
         self._looking = Looking(self._look)
+        self._listening: list[Subscription] = []
 
     def node_of(self, _key: str) -> str:
         return self._service
@@ -74,21 +84,41 @@ class Sentinels:
 
     async def close(self) -> None:
         await self._looking.stop()
+        for subscription in self._listening:
+            await subscription.stop()
         await self._asking.close()
         await self._pools.close()
 
     async def _look(self) -> None:
-        def agreed(views: list[_View]) -> bool:
-            latest = max(views, default=None)
-            return views.count(latest) * 2 > len(self._sentinels) if latest else False
-
+        if not self._listening:
+            await self._listen()
         questions = [self._view(sentinel) for sentinel in self._sentinels]
-        views = await poll(questions, limit_s=self._limit_s / 2, enough=agreed)
-        latest = max(views)
+        # Of all who answer: the one that knows more may be the only one.
+        latest = max(await poll(questions, limit_s=self._limit_s / 2, enough=lambda _: False))
         # Those who know of the latest failover may be away now.
         if self._primary is None or latest[0] >= self._primary[0]:
             self._primary = latest
         await self._pools.keep({self._primary[1]})
+
+    async def _listen(self) -> None:
+        for sentinel in self._sentinels:
+
+            async def connection(sentinel: str = sentinel) -> AbstractConnection:
+                return self._asking.connection(sentinel)
+
+            subscription = Subscription(
+                connection, _SWITCHED, self._switched, gap=self.doubt, answer_s=self._limit_s
+            )
+            self._listening.append(subscription)
+            await subscription.start()
+
+    def _switched(self, message: str) -> None:
+        """``service old-host old-port new-host new-port``"""
+        service, *_, host, port = message.split(" ")
+        if service == self._service and name_of(host, port) != self.place_of(""):
+            log.info("store_primary_switched", address=self.address, primary=name_of(host, port))
+            # Later than all that the others know; those that lag are not believed.
+            self._primary = (self._primary[0] + 1 if self._primary else 0, name_of(host, port))
 
     async def _view(self, sentinel: str) -> _View:
         client = self._asking.of(sentinel)

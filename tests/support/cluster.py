@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
-from redis.cluster import key_slot
+from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from scripts.loopback import free_port
@@ -39,11 +40,6 @@ class ClusterNode(MadeServer):
             *more,
         )
 
-    @property
-    def client(self) -> redis.Redis:
-        """To be closed by nobody: the process is short."""
-        return redis.Redis(port=self.port)
-
 
 class ValkeyCluster:
     """Started, joined and covering all slots when made; the primaries are the first three nodes."""
@@ -51,7 +47,7 @@ class ValkeyCluster:
     def __init__(self, stack: ExitStack, home: Path, make: Make, *, replicas: bool) -> None:
         self._stack, self._home, self._make = stack, home, make
         self._numbers = itertools.count()
-        self._clients: list[redis.Redis] = []
+        self._clients: list[Any] = []
         self.nodes: list[ClusterNode] = []
         self._ids: list[str] = []
         for _ in range(2 * PRIMARIES if replicas else PRIMARIES):
@@ -130,7 +126,7 @@ class ValkeyCluster:
         eventually(lambda: self._clients[replica].role()[0] == b"master", within_s=10)
         return replica
 
-    def client(self, number: int) -> redis.Redis:
+    def client(self, number: int) -> Any:
         return self._clients[number]
 
     def await_takeover(self, key: str) -> int:
@@ -157,10 +153,10 @@ class ValkeyCluster:
         for client in self._clients:
             client.close()
 
-    def _started(self) -> redis.Redis:
+    def _started(self) -> Any:
         node = ClusterNode(self._home / f"node-{next(self._numbers)}", self._make)
         self._stack.enter_context(node)
-        client = redis.Redis(port=node.port)
+        client: Any = redis.Redis(port=node.port)
         for other, known in zip(self._clients, self.nodes, strict=True):
             bus = other.config_get("cluster-port")["cluster-port"]
             client.cluster("MEET", "127.0.0.1", known.port, bus)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 from redis.exceptions import RedisError, ResponseError
@@ -55,7 +56,7 @@ class WatchedPair:
         ]
         for sentinel in self.sentinels:
             stack.enter_context(sentinel)
-            redis.Redis(port=sentinel.port).execute_command(
+            _asked(sentinel).execute_command(
                 *("SENTINEL", "DEBUG", "publish-period", "200", "info-period", "300"),
                 *("ask-period", "200", "ping-period", "100"),
             )
@@ -66,15 +67,15 @@ class WatchedPair:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         return f"redis+sentinel://{hosts}/{SERVICE}"
 
-    def client(self, number: int) -> redis.Redis:
-        return redis.Redis(port=self.servers[number].port)
+    def client(self, number: int) -> Any:
+        return _asked(self.servers[number])
 
     def primary(self) -> int:
         """The number of the server that most sentinels name."""
         ports = []
         for sentinel in self.sentinels:
             if sentinel.alive:
-                named = redis.Redis(port=sentinel.port)
+                named = _asked(sentinel)
                 ports.append(named.sentinel_get_master_addr_by_name(SERVICE)[1])
         port = max(ports, key=ports.count)
         return next(n for n, server in enumerate(self.servers) if server.port == port)
@@ -86,7 +87,7 @@ class WatchedPair:
     def fail_over(self) -> int:
         """The polite way; returns the number of the new primary."""
         before = self.primary()
-        asked = redis.Redis(port=self.sentinels[0].port)
+        asked = _asked(self.sentinels[0])
 
         def taken_over() -> bool:
             # Refused while one is under way, or the replica is not known to be well.
@@ -120,7 +121,7 @@ class WatchedPair:
         eventually(healthy, within_s=_READY_WITHIN_S)
 
     def _knows(self, sentinel: SentinelServer) -> bool:
-        asked = redis.Redis(port=sentinel.port)
+        asked = _asked(sentinel)
         seen = asked.sentinel_master(SERVICE)
         [replica] = asked.sentinel_slaves(SERVICE)
         return (
@@ -131,6 +132,10 @@ class WatchedPair:
             and seen["num-slaves"] == 1
             and seen["flags"] == "master"
         )
+
+
+def _asked(server: MadeServer) -> Any:
+    return redis.Redis(port=server.port)
 
 
 @contextmanager
