@@ -73,6 +73,7 @@ class Gate:
         self._observer = observer
         self._waiting: dict[Call, list[_Waiting]] = {}
         self._in_flight = 0
+        self._refused = False
         self._senders: set[asyncio.Task[None]] = set()
 
     def ask(self, call: Call) -> _Waiting:
@@ -144,12 +145,15 @@ class Gate:
                     for key, ahead_us in call.arrivals(reply):
                         self._denials.hear(key, ahead_us, sent_us, received_us)
                     _resolve(alike, call.decisions(reply, asked[call]))
+                    self._refused = False
                 elif isinstance(reply, NoScriptError):
                     left[call], load = alike, [self._load]
                 elif self._clock.refused(reply):
                     left[call] = alike
                 elif reply is not None:
-                    log.error("limiter_refused", reply=str(reply)[:200])
+                    if not self._refused:  # once, not for each batch
+                        log.error("limiter_refused", reply=str(reply)[:200])
+                    self._refused = True
 
     async def _replies(self, line: Line, asked: dict[Call, int], load: list[bytes]) -> list[Any]:
         begun_s = time.monotonic()

