@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -311,6 +312,122 @@ async def test_reload_brings_new_settings_without_losing_a_request(start: Start)
         assert about["flow"] == "after"
         assert about["port"] == 0, "what is open already is not said to be another"
         assert len(served.workers()) == 2
+
+
+async def test_workers_are_replaced_only_when_their_successors_serve(start: Start) -> None:
+    async with start(workers=1, default_flow="before") as served:
+        (old,) = served.workers()
+        served.configure(workers=1, default_flow="slow-start")
+        served.process.send_signal(signal.SIGHUP)
+        await until(lambda: len(served.workers()) == 2)
+        assert json.loads((await served.get(f"{served.public}/about"))[1])["worker"] == old
+        assert not served.events("worker_leaving")
+        (served.folder / "may-start").touch()
+        await until(lambda: not alive(old))
+        assert json.loads((await served.get(f"{served.public}/about"))[1])["flow"] == "slow-start"
+
+
+async def test_successor_that_cannot_start_leaves_its_predecessor_serving(start: Start) -> None:
+    async with start(workers=1, default_flow="before") as served:
+        (old,) = served.workers()
+        served.configure(workers=1, default_flow="broken")
+        served.process.send_signal(signal.SIGHUP)
+        await until(lambda: bool(served.events("worker_not_started")))
+        assert json.loads((await served.get(f"{served.public}/about"))[1])["worker"] == old
+        served.configure(workers=1, default_flow="mended")
+        served.process.send_signal(signal.SIGHUP)
+        await until(lambda: not alive(old))
+        assert json.loads((await served.get(f"{served.public}/about"))[1])["flow"] == "mended"
+
+
+async def test_workers_are_recycled_after_their_requests_without_failing_one(start: Start) -> None:
+    async with start(workers=2, max_requests=60, idle_linger=1.0) as served:
+        first = served.workers()
+        answered: set[int] = set()
+        async with aiohttp.ClientSession() as session:
+            session._retry_connection = False  # what fails shall show
+
+            async def ask_over_and_over() -> None:
+                while len(answered) < 5:
+                    async with session.post(f"{served.public}/about") as answer:
+                        answered.add((await answer.json())["worker"])
+
+            async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+                for _ in range(4):
+                    group.create_task(ask_over_and_over())
+        await until(lambda: not any(alive(worker) for worker in first))
+        tired = served.events("worker_tired")
+        assert {event["worker"] for event in tired} >= first
+        assert all(event["requests"] >= 60 for event in tired)
+        assert len(served.workers() & answered) >= 1
+        # Of two that tire together, one is there for the clients until the other is replaced.
+        assert not [event for event in served.events("worker_leaving") if not event["retiring"]]
+
+
+async def test_connections_are_refused_until_a_worker_can_take_them(start: Start) -> None:
+    async with start(ready=False, default_flow="slow-start") as served:
+        await until(lambda: bool(served.events("serving")))
+        (event,) = served.events("serving")
+        for name in ("public", "internal"):
+            assert await served.status(f"http://{event[name]}/readyz") == 0
+        (served.folder / "may-start").touch()
+        await until_status(lambda: served.status(f"http://{event['public']}/readyz"), 200)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_no_connection_is_lost_when_a_replica_leaves(start: Start, workers: int) -> None:
+    """Each request on a connection of its own: answered, or refused before it was sent."""
+    outcomes: Counter[str] = Counter()
+    async with start(workers=workers, drain_delay=0.2) as served:
+        host, _, port = served.public.removeprefix("http://").partition(":")
+
+        async def visit() -> None:
+            while not outcomes["refused"]:
+                try:
+                    reader, writer = await asyncio.open_connection(host, int(port))
+                except ConnectionRefusedError:
+                    outcomes["refused"] += 1
+                    return
+                try:
+                    writer.write(b"POST /about HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    outcomes["answered" if head.startswith(b"HTTP/1.1 200") else "other"] += 1
+                except (OSError, asyncio.IncompleteReadError):
+                    outcomes["lost"] += 1
+                finally:
+                    writer.close()
+
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+            for _ in range(32):
+                group.create_task(visit())
+            await until(lambda: outcomes["answered"] > 100)
+            served.process.send_signal(signal.SIGTERM)
+        assert await served.ended() == 0
+    assert set(outcomes) == {"answered", "refused"}
+
+
+async def test_idle_connection_of_a_balancer_is_good_until_it_lets_go(start: Start) -> None:
+    """Its request may come at any moment of the lingering: it is answered, as the last one."""
+    async with start(drain_delay=0.0, idle_linger=20.0) as served:
+        (worker,) = served.workers()
+        host, _, port = served.public.removeprefix("http://").partition(":")
+        idle, other = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        request = b"POST /about HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        for reader, writer in (idle, other):
+            writer.write(request)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        served.process.send_signal(signal.SIGTERM)
+        await until_status(lambda: served.status(f"{served.public}/about"), 0)
+        assert alive(worker)
+        reader, writer = idle
+        await reader.read(1000)
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"200 OK" in head
+        assert b"connection: close" in head.lower()
+        for _, writer in (idle, other):
+            writer.close()
+        assert await served.ended() == 0, "at once when the last has let go"
 
 
 async def test_reload_of_wrong_settings_changes_nothing(start: Start) -> None:

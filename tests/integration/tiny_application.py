@@ -39,6 +39,8 @@ async def applications(settings: Settings) -> Applications:
 
     if settings.server.default_flow == "misconfigured":
         raise ConfigurationError("first fault\nsecond fault")
+    while settings.server.default_flow == "slow-start" and not (NOTES / "may-start").exists():
+        await asyncio.sleep(0.02)
     if settings.server.default_flow == "broken":
         raise ValueError("a bug at start")
     metrics = Metrics(CollectorRegistry())
@@ -46,7 +48,9 @@ async def applications(settings: Settings) -> Applications:
 
     async def about(_request: web.Request) -> web.Response:
         server = settings.server
-        return web.json_response({"flow": server.default_flow, "port": server.port})
+        return web.json_response(
+            {"flow": server.default_flow, "port": server.port, "worker": os.getpid()}
+        )
 
     async def hang(_request: web.Request) -> web.Response:
         while True:
@@ -62,7 +66,7 @@ async def applications(settings: Settings) -> Applications:
         (NOTES / f"closed-{os.getpid()}").touch()
 
     public, internal = web.Application(), web.Application()
-    public.router.add_get("/about", about)
+    public.router.add_route("*", "/about", about)
     public.router.add_get("/slow", slow)
     public.router.add_get("/refused", refused)
     public.router.add_get("/hang", hang)
