@@ -70,7 +70,8 @@ class Window:
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def _asked(self, request: Any) -> None:
-        known = (self.house.url, str(self.house.running.payment_url), "data:", "blob:")
+        running = self.house.running
+        known = (running.url, running.internal_url, str(running.payment_url), "data:", "blob:")
         if not request.url.startswith(known):
             self.complaints.append(f"asked elsewhere: {request.url}")
 

@@ -70,7 +70,7 @@ export function refused(acted) {
     caption: "Policies: what they admit and refuse", empty: "There are no policies.", key: (row) => row.name,
     columns: [
       { name: "Policy", of: (row) => [el("b", {}, row.name), row.shadow ? [" ", badge("warn", "on trial")] : null].flat() },
-      { name: "Limit", of: (row) => `${row.rate}, burst ${row.burst}${row.scope === "fleet" ? ", all clients" : ""}` },
+      { name: "Limit", of: (row) => `${row.rate}, burst ${row.burst.toLocaleString("en")}${row.scope === "fleet" ? ", all clients" : ""}` },
       { name: "Admitted/s", of: (row) => rate((row.now.allowed || 0) + (row.now.local || 0)), number: true },
       { name: "Refused/s", of: (row) => (row.now.denied ? el("b", { class: "bad" }, rate(row.now.denied)) : "0"), number: true },
       { name: "On trial/s", of: (row) => rate(row.now.shadow), number: true },
@@ -284,7 +284,7 @@ export function changes() {
     ],
   });
   return {
-    node: panel("changes", "Done by hand", rows.node),
+    node: panel("changes", "Done by hand", el("div", { class: "tall" }, rows.node)),
     update(now) { rows.update(now.changes); },
   };
 }

@@ -7,7 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const SPAN_MS = 600_000;
 /** Between two points further apart than this nothing is known. */
 const GAP_MS = 20_000;
-const LEFT = 44;
+const LEFT = 54;
 const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
@@ -82,7 +82,8 @@ export function linePlot({ title, series, format, most, height = 168 }) {
     const x = (at) => LEFT + (1 - (endMs - at) / SPAN_MS) * (width - LEFT - RIGHT);
     const y = (value) => TOP + (1 - value / top) * (height - TOP - BOTTOM);
     const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-    for (const share of [0, 0.5, 1]) {
+    const shares = format(top / 2) === format(top) || format(top / 2) === format(0) ? [0, 1] : [0, 0.5, 1];
+    for (const share of shares) {
       const line = y(top * share);
       picture.append(
         svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: line, y2: line }),
