@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -60,7 +61,7 @@ def firing(folder: Path, *pages: str) -> set[str]:
             }
         ],
     }
-    file = folder / "scraped.yml"
+    file = folder / f"{uuid4()}.yml"
     file.write_text(yaml.safe_dump(test))
     code, said = promtool("test", "rules", str(file))
     if code == 0:
