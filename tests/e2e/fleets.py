@@ -18,6 +18,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
+from scripts.chaos import drill
 from scripts.fleet import balancer, control
 from scripts.keeper import family
 from scripts.running import ROOT
@@ -35,6 +36,8 @@ NEEDS_NGINX = pytest.mark.skipif(
     balancer.found() is None, reason="there is no nginx on this machine (apt-get install nginx)"
 )
 _SETTINGS = {
+    # Its own, so that what a kill left undecided is decided in seconds.
+    **drill.SETTINGS,
     **{
         f"TOLLGATE_LIMITS__{name.upper()}__RATE": "100000/second"
         for name in LimitSettings().route_classes
@@ -70,6 +73,10 @@ class Fleet:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
+    def order_fault(self, **fault: Any) -> None:
+        url = f"{self.running.service.payment_url}/control/faults"
+        assert ask(url, json.dumps(fault).encode()).status == 200
+
     def books(self) -> Any:
         return ask(f"{self.running.service.payment_url}/control/books").body["payments"]
 
@@ -94,10 +101,12 @@ class Fleet:
         return [pid for master in self.masters() for pid in family(master)]
 
     def kill(self, number: int) -> None:
-        """SIGKILL to the whole of one replica."""
-        for pid in family(self.masters()[number - 1]):
+        """SIGKILL to the whole of one replica; returns when its connections are closed, too."""
+        pids = family(self.masters()[number - 1])
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not any(map(_alive, pids)), what="all of it has ended")
 
     def await_all_ready(self) -> None:
         def ready() -> bool:
@@ -118,6 +127,13 @@ class Fleet:
             [sys.executable, "-m", "scripts.fleet", word, "--data", str(self.home)],
             cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 @contextmanager
