@@ -110,6 +110,8 @@ def connection_options(settings: RedisSettings) -> dict[str, Any]:
         "socket_keepalive": True,
         "max_connections": settings.max_connections,
         "client_name": "tollgate",
+        # CLIENT SETINFO: two more commands for each connection, and a right that old servers lack.
+        "driver_info": None,
         # A managed service's announcements; on any other server only an error per connection.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }

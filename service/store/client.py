@@ -74,6 +74,10 @@ class Store:
         """The name of the node that holds this key, as far as is known."""
         return self._servers.node_of(key)
 
+    def place_of(self, node: str) -> str:
+        """The address of the server that is this node at the moment."""
+        return self._servers.place_of(node)
+
     def nodes(self) -> tuple[str, ...]:
         """Every node that holds keys, by name, as far as is known."""
         return self._servers.nodes()

@@ -56,10 +56,7 @@ class WatchedPair:
         ]
         for sentinel in self.sentinels:
             stack.enter_context(sentinel)
-            _asked(sentinel).execute_command(
-                *("SENTINEL", "DEBUG", "publish-period", "200", "info-period", "300"),
-                *("ask-period", "200", "ping-period", "100"),
-            )
+        self._hurry()
         self.await_health()
 
     @property
@@ -102,6 +99,7 @@ class WatchedPair:
         for server in (*self.servers, *self.sentinels):
             server.resume()
             server.start()
+        self._hurry()
         self.await_health()
 
     def await_health(self) -> None:
@@ -119,6 +117,14 @@ class WatchedPair:
                 return False
 
         eventually(healthy, within_s=_READY_WITHIN_S)
+
+    def _hurry(self) -> None:
+        """Look every fraction of a second; a restarted sentinel has forgotten it."""
+        for sentinel in self.sentinels:
+            _asked(sentinel).execute_command(
+                *("SENTINEL", "DEBUG", "publish-period", "200", "info-period", "300"),
+                *("ask-period", "200", "ping-period", "100"),
+            )
 
     def _knows(self, sentinel: SentinelServer) -> bool:
         asked = _asked(sentinel)
