@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.samples import Sample
 
 from service.fleet.models import BOUNDS_S, Numbers
-from service.metrics.readout import read
+from service.metrics.readout import Readout
 
 #: Rates are over so long: short enough to see a change at once, long enough to be steady.
 WINDOW_S = 6.0
@@ -58,14 +57,14 @@ class Counting:
         *,
         clock: Callable[[], float],
     ) -> None:
-        self._registry = registry
+        self._readout = Readout(registry)
         self._classes = classes
         self._clock = clock
         self._history: deque[Counted] = deque()
 
     def look(self) -> Counted:
         """Count, and remember it as the end of a window."""
-        counted = counts_of(read(self._registry, NAMES), self._classes, at_s=self._clock())
+        counted = counts_of(self._readout, self._classes, at_s=self._clock())
         history = self._history
         history.append(counted)
         while len(history) > 2 and history[1].at_s <= counted.at_s - WINDOW_S:
@@ -85,29 +84,19 @@ class Counting:
         }
 
 
-def counts_of(
-    samples: Iterable[Sample], classes: Mapping[str, str | None], *, at_s: float
-) -> Counted:
-    """The samples of one look, added up by what is shown of them."""
+def counts_of(found: Readout, classes: _Classes, *, at_s: float) -> Counted:
+    """All numbers of this moment, added up by what is shown of them."""
+    found.fresh()
     counts: defaultdict[tuple[str, ...], float] = defaultdict(float)
-    buckets: defaultdict[tuple[str, ...], list[tuple[float, float]]] = defaultdict(list)
-    in_flight, jobs = 0.0, dict[str, int]()
-    for sample in samples:
-        name, labels, value = sample.name, sample.labels, sample.value
-        if (place := _PLACES.get(name)) is not None:
+    for name, place in _PLACES.items():
+        for labels, value in found.values(name):
             counts[place(labels, classes)] += value
-        elif name == f"{DURATIONS}_bucket":
-            series = (v for label, v in sorted(labels.items()) if label != "le")
-            buckets[_class(labels, classes), *series].append((float(labels["le"]), value))
-        elif name == IN_PROGRESS:
-            in_flight += value
-        elif name == JOBS_OPEN:
-            jobs[labels["state"]] = round(value)
-    for (route_class, *_), found in buckets.items():
-        below = 0.0
-        for bound, so_far in sorted(found):
-            counts["seconds", route_class, str(bisect_left(BOUNDS_S, bound))] += so_far - below
-            below = so_far
+    for labels, buckets in found.buckets(DURATIONS):
+        route_class = _class(labels, classes)
+        for bound, number in buckets:
+            counts["seconds", route_class, str(bisect_left(BOUNDS_S, bound))] += number
+    in_flight = sum(value for _, value in found.values(IN_PROGRESS))
+    jobs = {labels["state"]: round(value) for labels, value in found.values(JOBS_OPEN)}
     return Counted(at_s, counts, round(in_flight), jobs)
 
 
@@ -143,10 +132,10 @@ def _answer(labels: _Labels, classes: _Classes) -> tuple[str, ...]:
     return "traffic", _class(labels, classes), status if status == "429" else f"{status[:1]}xx"
 
 
-#: Where counters go, by the names of their samples.
+#: Where counters go, by their names.
 _PLACES: Mapping[str, Callable[[_Labels, _Classes], tuple[str, ...]]] = {
-    f"{RESPONSES}_total": _answer,
-    f"{DECISIONS}_total": lambda labels, _: ("decisions", labels["policy"], labels["outcome"]),
-    f"{LOOKUPS}_total": lambda labels, _: ("cache", f"{labels['tier']}_{labels['outcome']}"),
-    f"{PAYMENT_CALLS}_total": lambda labels, _: ("payments", labels["outcome"]),
+    RESPONSES: _answer,
+    DECISIONS: lambda labels, _: ("decisions", labels["policy"], labels["outcome"]),
+    LOOKUPS: lambda labels, _: ("cache", f"{labels['tier']}_{labels['outcome']}"),
+    PAYMENT_CALLS: lambda labels, _: ("payments", labels["outcome"]),
 }
