@@ -5,7 +5,7 @@ import { badge, el, say } from "./dom.js";
 import * as panels from "./panels.js";
 import { spark } from "./plots.js";
 import { concerns } from "./verdict.js";
-import { byOutcome, byStatus, ms, rate, span, sum } from "./words.js";
+import { byOutcome, byStatus, ms, nextTry, rate, span, sum } from "./words.js";
 
 const EVERY_MS = 2000;
 const SPAN_MS = 600_000;
@@ -75,7 +75,7 @@ function drawTiles(node, now) {
     tile("traffic", "95 % answered within", ms(n.latency.all.p95_ms), `p99 ${ms(n.latency.all.p99_ms)}`, spark(past, (p) => p.latency.all.p95_ms)),
     tile("traffic", "Failed (5xx) a second", rate(answers["5xx"]), answers["5xx"] ? "see the log by request id" : "none", spark(past, (p) => byStatus(p)["5xx"] || 0, { index: 2 }), answers["5xx"] > 0.1 && "bad"),
     tile("refused", "Refused a second", rate(answers["429"]), denied.length ? `by ${denied.slice(0, 2).map(([name, row]) => `${name} ${rate(row.denied)}`).join(", ")}` : "nobody is over a limit", spark(past, (p) => byOutcome(p, "denied"), { index: 1 }), answers["429"] > 0.1 && "warn"),
-    tile("payments", "Payment breaker", now.breaker.state, now.breaker.force ? "held by hand" : `${now.breaker.streak} of ${now.breaker.threshold} failures`, null, { open: "bad", "half-open": "warn" }[now.breaker.state]),
+    tile("payments", "Payment breaker", now.breaker.state, now.breaker.force ? "held by hand" : now.breaker.state === "closed" ? `${now.breaker.streak} of ${now.breaker.threshold} failures` : `${now.breaker.error || "opened"}; ${nextTry(now.breaker.retry_after_ms)}`, null, { open: "bad", "half-open": "warn" }[now.breaker.state]),
     tile("capacity", "Wait", String(waits), `${n.waiting_clients.used} for news of jobs, ${n.pool.waiting} for the database`, spark(past, (p) => p.waiting_clients.used + p.pool.waiting), n.pool.waiting && "warn"),
     tile("jobs", "Jobs not through", open === null ? "?" : String(open), open ? `the oldest for ${span(oldest)}` : open === null ? "cannot be counted" : "none", spark(past, (p) => sum(p.jobs))),
     tile("workers", "Workers", String(now.workers.length), now.whole ? `in ${replicas} ${replicas === 1 ? "replica" : "replicas"}` : "this one only", spark(past, (p) => p.workers), !now.whole && "bad"));

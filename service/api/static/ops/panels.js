@@ -4,7 +4,7 @@ import { badge, el } from "./dom.js";
 import { clientFinder, jobFinder, jobList } from "./lookup.js";
 import { linePlot, spark, statesOf, strip } from "./plots.js";
 import { table } from "./tables.js";
-import { byOutcome, byStatus, hits, megabytes, ms, percent, rate, span, sum, when } from "./words.js";
+import { byOutcome, byStatus, hits, megabytes, ms, nextTry, percent, rate, span, sum, when } from "./words.js";
 
 function panel(id, title, ...children) {
   return el("section", { class: "panel", id, "aria-labelledby": `${id}-title`, tabindex: "-1" },
@@ -83,7 +83,7 @@ export function refused(acted) {
   const top = table({
     caption: "Clients refused most", empty: "Nobody has been refused lately.", key: (row) => row.kind + row.hash,
     columns: [
-      { name: "Client", of: (row) => el("code", {}, `${row.kind} ${row.hash}`) },
+      { name: "Client", of: (row) => el("code", { class: "whole" }, `${row.kind} ${row.hash}`) },
       { name: "Refused in a minute, about", of: (row) => Math.round(row.per_minute).toLocaleString("en"), number: true },
       { name: "Share", of: (row) => bar(row.share, `${Math.round(row.share * 100)} %`) },
     ],
@@ -146,7 +146,7 @@ export function payments(acted) {
       state.replaceChildren(badge(kind, `${SIGNS[kind]} ${breaker.state}`), " ",
         force ? `held by ${force.by} for another ${span(force.left_ms / 1000)}: ${force.reason}`
           : breaker.state === "closed" ? `${breaker.streak} of ${breaker.threshold} failures in a row`
-            : `${breaker.error || "opened"}${breaker.retry_after_ms ? `; next try in ${span(breaker.retry_after_ms / 1000)}` : ""}`,
+            : `${breaker.error || "opened"}; ${nextTry(breaker.retry_after_ms)}`,
         breaker.local ? " (as the worker that answered sees it: Redis is away)" : "");
       const parts = statesOf(breaker.events, breaker.state);
       line.replaceChildren(strip(parts));

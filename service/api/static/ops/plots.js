@@ -19,11 +19,11 @@ export function svg(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** A round number at or above `value`. */
+/** A round number at or above `value`, whose half is round too. */
 export function ceiling(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((top) => top >= value * 0.999);
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((top) => top >= value * 0.999);
 }
 
 /**
@@ -181,7 +181,7 @@ export function spark(points, of, { width = 120, height = 22, index = 0 } = {}) 
   const endMs = points.at(-1)?.at_ms || 0;
   const x = (at) => 1 + (1 - (endMs - at) / SPAN_MS) * (width - 2);
   const y = (value) => 2 + (1 - value / top) * (height - 4);
-  return svg("svg", { class: "spark", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+  return svg("svg", { class: "spark", width, height, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
     svg("path", { class: `series s${index}`, d: path(points.filter((p) => p.at_ms >= endMs - SPAN_MS), of, x, y) }));
 }
 

@@ -1,5 +1,5 @@
 // What is wrong, the worst first: each a severity, a text, and the part of the page that shows more.
-import { byOutcome, byStatus, MODES, ms, percent, rate, span, sum } from "./words.js";
+import { byOutcome, byStatus, MODES, ms, nextTry, percent, rate, span, sum } from "./words.js";
 
 const BAD = "bad";
 const WARN = "warn";
@@ -44,9 +44,8 @@ function ofBreaker(now) {
       text: `The payment breaker is held closed by ${force.by} for another ${span(force.left_ms / 1000)}: ${force.reason}` }];
   }
   const why = force ? `held by ${force.by}: ${force.reason}` : error || "the payment service failed";
-  const again = left ? ` Next try in ${span(left / 1000)}.` : "";
   return [{ severity: state === "open" ? BAD : WARN, name: "breaker", at: "payments",
-    text: `The payment breaker is ${state}${local ? " in the worker that answered" : ""} (${why}). Paid orders are refused.${again}` }];
+    text: `The payment breaker is ${state}${local ? " in the worker that answered" : ""} (${why}). Paid orders are refused; ${nextTry(left)}.` }];
 }
 
 function ofJobs(now) {

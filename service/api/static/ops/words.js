@@ -7,6 +7,7 @@ export function rate(value) {
 
 export function ms(value) {
   if (value === null || value === undefined) return "–";
+  if (value === 0) return "0 ms";
   if (value >= 10000) return `${(value / 1000).toFixed(0)} s`;
   if (value >= 1000) return `${(value / 1000).toFixed(1)} s`;
   return value < 10 ? `${value.toFixed(1)} ms` : `${Math.round(value)} ms`;
@@ -22,6 +23,9 @@ export function span(seconds) {
   if (s < 172800) return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, "0")} min`;
   return `${Math.floor(s / 86400)} d`;
 }
+
+/** When an open breaker lets the next call through. */
+export const nextTry = (leftMs) => (leftMs > 500 ? `next try in ${span(leftMs / 1000)}` : "the next call is a try");
 
 export function clock(atMs, withSeconds = true) {
   const options = { hour: "2-digit", minute: "2-digit", hour12: false };
