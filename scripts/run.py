@@ -85,6 +85,7 @@ def _run(settings: Settings, data: Path) -> None:
         note = there.note(f"http://{host}:{port}", f"http://{server.internal_host}:{internal}")
         stack.enter_context(noted(note, data))
         print(first_sale(note.url), flush=True)
+        say(f"For operators: {note.internal_url}/ops")
         say(
             f"Ready after {time.monotonic() - began:.0f} s; logs and data are in {short(data)}."
             " Ctrl-C stops everything."
