@@ -22,6 +22,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from service.shared_counts import PREFIX, Directory
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests/integration/tiny_application.py"
 #: Long enough for a loaded machine; nothing here measures time.
@@ -259,6 +261,23 @@ async def test_killed_worker_is_replaced_and_its_gauges_forgotten(start: Start) 
         assert "tollgate_database_pool_connections 20.0" in page, "two live workers, not three"
         assert 'tollgate_payment_calls_total{operation="create",outcome="ok"} 3.0' in page
         assert await served.status(f"{served.public}/about") == 200
+
+
+async def test_what_a_killed_master_left_of_its_metrics_is_removed_by_the_next(
+    start: Start, tmp_path: Path
+) -> None:
+    metrics = tmp_path / "metrics"
+    metrics.mkdir()
+    (left := metrics / f"{PREFIX}left").mkdir()
+    (left / "counter_1.db").touch()
+    held = Directory.make(str(metrics))
+    try:
+        async with start() as served:
+            assert not left.exists()
+            assert held.path.exists(), "another replica's"
+            assert served.events("abandoned_metrics_removed")
+    finally:
+        held.remove()
 
 
 async def test_worker_told_to_stop_alone_is_replaced(start: Start) -> None:
