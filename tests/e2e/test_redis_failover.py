@@ -7,7 +7,7 @@ is measured here as the worst of all windows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,13 +41,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[ValkeyCluster]:
 
 @pytest.fixture(scope="module", params=MAKES)
 def pair(request: pytest.FixtureRequest) -> Iterator[WatchedPair]:
-    with watched_pair(request.param) as running:
+    """As docs/redis.md recommends: a primary that its replica has left admits nothing."""
+    with watched_pair(request.param, "--min-replicas-to-write", "1") as running:
         yield running
 
 
-def keeps_its_promise(
-    taken: Taken, killed_s: float, taken_over_s: float, *, extra: Callable[[Limit], float]
-) -> None:
+def keeps_its_promise(taken: Taken, killed_s: float, taken_over_s: float) -> None:
     assert taken.offered > len(taken.admissions), "nothing was refused: no test of a limit"
     for name, limit in LIMITS.items():
         excess = float(worst_excess(taken.spans(name), limit))
@@ -58,7 +57,7 @@ def keeps_its_promise(
             f"{name} {limit}: {len(times)} admitted, {own} of them without Redis; worst window"
             f" {excess:+.2f} tokens; longest gap {gap_s:.2f} s"
         )
-        assert excess <= MOST_EXCESS + extra(limit)
+        assert excess <= MOST_EXCESS + LOST_S * limit.tokens / limit.period_s
         assert gap_s <= LONGEST_GAP_S
         gives(taken, name, limit, share=0.5)
     back_s = first_decided_by_redis_s(taken, taken_over_s)
@@ -85,15 +84,13 @@ def test_slots_move_a_replica_takes_over_politely_and_then_a_primary_dies(
         cluster.await_takeover(KEY)
         taken_over_s = time.monotonic()
         taken = fleet.finish()
-    keeps_its_promise(
-        taken, killed_s, taken_over_s, extra=lambda limit: LOST_S * limit.tokens / limit.period_s
-    )
+    keeps_its_promise(taken, killed_s, taken_over_s)
 
 
 def test_sentinel_switches_politely_and_then_the_primary_dies_and_comes_back(
     pair: WatchedPair, tmp_path: Path
 ) -> None:
-    with takers(tmp_path, pair.url, LIMITS, run_s=8.0) as fleet:
+    with takers(tmp_path, pair.url, LIMITS, run_s=11.0) as fleet:
         fleet.start_together(None, None, None)
         primary = pair.fail_over()
         pair.await_health()
@@ -103,9 +100,7 @@ def test_sentinel_switches_politely_and_then_the_primary_dies_and_comes_back(
         taken_over_s = time.monotonic()
         pair.servers[primary].start()
         taken = fleet.finish()
-    # Sentinel lets the old primary go on for a moment after it has made another one: what that
-    # admits meanwhile is lost, but the new one never knew of more than a full bucket.
-    keeps_its_promise(taken, killed_s, taken_over_s, extra=lambda limit: limit.burst)
+    keeps_its_promise(taken, killed_s, taken_over_s)
 
 
 def first_decided_by_redis_s(taken: Taken, after_s: float) -> float:

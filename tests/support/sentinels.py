@@ -45,8 +45,8 @@ class SentinelServer(MadeServer):
 class WatchedPair:
     """``servers``: the primary at first, and its replica."""
 
-    def __init__(self, stack: ExitStack, home: Path, make: Make) -> None:
-        quick = ("--repl-diskless-sync-delay", "0")
+    def __init__(self, stack: ExitStack, home: Path, make: Make, *more: str) -> None:
+        quick = ("--repl-diskless-sync-delay", "0", *more)
         self.servers = [MadeServer(home / f"server-{n}", make, *quick) for n in range(2)]
         for server in self.servers:
             stack.enter_context(server)
@@ -67,6 +67,9 @@ class WatchedPair:
     def client(self, number: int) -> Any:
         return _asked(self.servers[number])
 
+    def command(self, sentinel: SentinelServer, *words: str | int) -> Any:
+        return _asked(sentinel).execute_command(*words)
+
     def primary(self) -> int:
         """The number of the server that most sentinels name."""
         ports = []
@@ -86,14 +89,15 @@ class WatchedPair:
         before = self.primary()
         asked = _asked(self.sentinels[0])
 
-        def taken_over() -> bool:
+        def begun() -> bool:
             # Refused while one is under way, or the replica is not known to be well.
             with contextlib.suppress(ResponseError):
                 asked.execute_command("SENTINEL", "FAILOVER", SERVICE)
-            return self.primary() != before
+                return True
+            return False
 
-        eventually(taken_over, within_s=_READY_WITHIN_S)
-        return self.primary()
+        eventually(begun, within_s=_READY_WITHIN_S)
+        return self.await_takeover(before)
 
     def heal(self) -> None:
         for server in (*self.servers, *self.sentinels):
@@ -145,6 +149,7 @@ def _asked(server: MadeServer) -> Any:
 
 
 @contextmanager
-def watched_pair(make: Make) -> Iterator[WatchedPair]:
+def watched_pair(make: Make, *more: str) -> Iterator[WatchedPair]:
+    """``more``: arguments of the two servers."""
     with ExitStack() as stack:
-        yield WatchedPair(stack, stack.enter_context(scratch_directory()), make)
+        yield WatchedPair(stack, stack.enter_context(scratch_directory()), make, *more)

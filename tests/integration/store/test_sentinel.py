@@ -155,3 +155,32 @@ async def test_a_killed_primary_is_replaced_and_the_lost_call_is_not_sent_again(
             await asyncio.sleep(0.05)
     assert not (await limiter.take((CHARGE,))).degraded
     await limiter.stop()
+
+
+async def test_a_switch_is_heard_without_asking(open_store: OpenStore, pair: WatchedPair) -> None:
+    """After a failover by command the old primary takes writes for seconds more."""
+    store = await open_store(pair.url, timeout=2.0)
+    before = primary(pair)
+    await asyncio.to_thread(pair.fail_over)
+    async with asyncio.timeout(PATIENCE_S):
+        while store.place_of(store.nodes()[0]) == before:
+            await asyncio.sleep(0.01)
+    assert store.place_of(store.nodes()[0]) == primary(pair)
+
+
+async def test_a_replica_is_not_used_though_sentinels_name_it(
+    open_store: OpenStore, pair: WatchedPair
+) -> None:
+    replica = pair.servers[1 - pair.primary()]
+    for sentinel in pair.sentinels:
+        pair.command(sentinel, "SENTINEL", "MONITOR", "mistaken", "127.0.0.1", replica.port, 3)
+    try:
+        store = await open_store(pair.url.replace("/limits", "/mistaken"), timeout=1.0)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await store.run(lambda: store.client.get("n"))
+        with pytest.raises(StoreUnavailable):
+            await store.line(store.nodes()[0]).exchange([pack("GET", "n")])
+    finally:
+        for sentinel in pair.sentinels:
+            pair.command(sentinel, "SENTINEL", "REMOVE", "mistaken")
