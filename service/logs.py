@@ -35,6 +35,11 @@ _DSN_PASSWORD = re.compile(r"(?i)\b(password)=('(?:[^'\\]|\\.)*'|[^\s&]+)")
 #: Says a line a request or a tick; only of use when hunting a fault in those libraries themselves.
 _CHATTY = ("asyncio", "gunicorn.error", "aiohttp.access", "redis")
 
+#: What aiohttp raises for bytes that are no request, by the module of the class.
+_UNREADABLE = "aiohttp.http_exceptions"
+
+log = structlog.get_logger()
+
 #: The request that is being served: a variable of its own costs a request a quarter of what binding
 #: in structlog's does, and is looked at only when something is logged.
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -127,6 +132,16 @@ def _expected_failures_without_stack(
     return event
 
 
+def _unreadable_is_no_failure(record: logging.LogRecord) -> bool:
+    """Bytes that are no HTTP are whoever sent them's affair: one line, no stack, not an error."""
+    error = record.exc_info[1] if record.exc_info else None
+    if type(error).__module__ != _UNREADABLE:
+        return True
+    client = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    log.info("request_unreadable", client=str(client), kind=type(error).__name__)
+    return False
+
+
 def _to_json(event: EventDict, **_options: Any) -> str:
     """When, how bad, what; then the fields."""
     ordered = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
@@ -156,4 +171,7 @@ def _route_standard_logging(
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING) if level > 10 else level)
+    server = logging.getLogger("aiohttp.server")
+    server.removeFilter(_unreadable_is_no_failure)
+    server.addFilter(_unreadable_is_no_failure)
     logging.captureWarnings(True)

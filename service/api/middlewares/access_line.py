@@ -129,7 +129,10 @@ def _line(
 ) -> str:
     kind = (method, route, status, record.policy, record.problem)
     frame = _frames.get(kind) or _frame(kind)
-    about = "" if record.flow is None else _member("flow", record.flow)
+    key = _key(record)
+    about = "" if key is None else _member("key", key)
+    if record.flow is not None:
+        about += _member("flow", record.flow)
     if record.job is not None:
         about += _member("job", record.job)
     detail = "" if record.detail is None else _member("detail", record.detail)
@@ -156,6 +159,12 @@ def _frame(kind: tuple[str, str | None, int, str | None, str | None]) -> _Frame:
     return frame
 
 
+def _key(record: RequestRecord) -> str | None:
+    """The name the operator gave the client's API key; ``unknown`` for one that is none of ours."""
+    client = record.client
+    return client.key or (None if client.origin is None else "unknown")
+
+
 def _trace() -> str:
     trace_id = logs.TRACE_ID.get()
     return "" if trace_id is None else f',"trace_id":"{trace_id}"'
@@ -176,6 +185,7 @@ def _write_through_structlog(
     tell: Any = log.warning if status >= 500 else log.info
     optional = {
         "policy": record.policy,
+        "key": _key(record),
         "flow": record.flow,
         "job": record.job,
         "problem": record.problem,

@@ -22,6 +22,9 @@ from service.api.middlewares import access_line
 from service.settings import LoggingSettings
 
 CLOCKS = re.compile(r'(?<="timestamp":")[^"]+|(?<="duration_ms":)[\d.]+')
+KEYED = Client("192.0.2.1", "key:partner", "partner")
+#: Who shows a key that is none of ours.
+NOBODYS = Client("192.0.2.1", "key:*", None, origin="ip:192.0.2.1")
 PLAIN = RequestRecord("r-1", Client("192.0.2.1", "ip:192.0.2.1"), 0.0)
 
 
@@ -70,6 +73,9 @@ def fields(line: str) -> list[tuple[str, Any]]:
             "/flows",
         ),
         ("/a/status", replace(PLAIN, policy="status", flow="a", job="j-1"), 200, "/{flow}/status"),
+        ("/flows", replace(PLAIN, client=KEYED), 200, "/flows"),
+        ("/flows", replace(PLAIN, client=NOBODYS), 200, "/flows"),
+        ("/\u2028\x85\r\n", replace(PLAIN, flow='\r\n{"event":"x"}', job="\u2028"), 200, None),
     ],
 )
 async def test_line_is_the_one_structlog_writes(
@@ -131,3 +137,14 @@ async def test_level_and_form_hold(stream: io.StringIO, settings: dict[str, Any]
     text = await written(stream, shown, "GET", URL("/flows"), PLAIN, 200, "/flows")
     assert ("request" in text) == ("format" in settings)
     assert not text.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("client", "key"), [(KEYED, "partner"), (NOBODYS, "unknown"), (None, None)]
+)
+async def test_a_key_is_named_never_shown(
+    stream: io.StringIO, client: Client, key: str | None
+) -> None:
+    record = replace(PLAIN, client=client)
+    text = await written(stream, LoggingSettings(), "GET", URL("/flows"), record, 200, "/flows")
+    assert json.loads(text).get("key") == key
