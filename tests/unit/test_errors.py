@@ -36,7 +36,7 @@ def test_failure_of_a_dependency_names_it(cls: type[DependencyError]) -> None:
     error = cls("gone", retry_after_s=1.5)
     assert (error.message, error.retry_after_s) == ("gone", 1.5)
     if cls is not DependencyError:
-        assert cls.dependency in {"redis", "postgres", "payment", "runner"}
+        assert cls.dependency in {"redis", "postgres", "payment", "runner", "catalog"}
 
 
 def test_invalid_input_lists_its_faults() -> None:
