@@ -32,6 +32,8 @@ WRONG_WINDOW_S = 60.0
 MOST_ADDRESSES = 1000
 _FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
+_WRONG = "This is not the TOLLGATE_ADMIN__TOKEN of this service."
+_NEEDED = "Send TOLLGATE_ADMIN__TOKEN as Authorization: Bearer."
 OFF = (
     "Operations are off here: this is not a request from this machine to a loopback listener, and"
     " TOLLGATE_ADMIN__TOKEN is not set."
@@ -99,7 +101,7 @@ class Access:
             status=401,
             code="token-needed",
             title="The token is wrong" if shown else "The admin token is needed",
-            detail="Send TOLLGATE_ADMIN__TOKEN as Authorization: Bearer.",
+            detail=_WRONG if shown else _NEEDED,
             headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="operations"'},
         )
 

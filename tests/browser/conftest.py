@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from scripts.running import ROOT
 from scripts.stack import stack
-from tests.browser.windows import PATIENCE_MS, House, OpenWindow, Window
+from tests.browser.windows import ELSEWHERE, PATIENCE_MS, TOKEN, House, OpenWindow, Window
 from tests.support.servers import Servers, scratch_directory
 
 FLOWS = Path(__file__).with_name("flows.toml")
@@ -33,6 +33,7 @@ SETTINGS = {
         for policy in ("DEFAULT", "FLOWS", "AVAILABILITY", "INPUT_SCHEMA", "START_JOB", "STATUS",
                        "PROVIDE_INPUT")
     },
+    "TOLLGATE_ADMIN__TOKEN": TOKEN,
     # For the test that runs into a limit.
     "TOLLGATE_LIMITS__DEMO__RATE": "1/second",
     "TOLLGATE_LIMITS__DEMO__BURST": "20",
@@ -56,6 +57,8 @@ def browser() -> Iterator[Browser]:
         pytest.exit("There is no chromium on PATH: apt-get install chromium", returncode=2)
     # As root there is no sandbox of its own; it sees our own pages only.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    # So that a window can come under a name that is not this machine's own.
+    arguments.append(f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=arguments)
         yield started

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.windows import PATIENCE_MS, House, OpenWindow, Window
+from tests.browser.windows import ELSEWHERE, PATIENCE_MS, TOKEN, House, OpenWindow, Window
 
 TEXT = "Bees make honey. Bees live in hives. A hive has one queen. Rain falls in spring."
 #: In SETTINGS this policy is small: a flood of these is refused.
@@ -273,6 +273,27 @@ def test_it_fits_and_is_readable(open_window: OpenWindow, width: int, dark: bool
         faint = page.evaluate(CONTRASTS)
         assert faint == []
         window.shot(f"ops-{'dark' if dark else 'light'}-{width}")
+
+
+def test_who_comes_from_elsewhere_shows_the_token(window: Window) -> None:
+    # Without TLS the browser says that it passes over one of the fields.
+    window.forgiven = ("401", "Cross-Origin-Opener-Policy")
+    page = window.page
+    page.goto(window.house.running.internal_url.replace("127.0.0.1", ELSEWHERE) + "/ops")
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+    page.get_by_label("Admin token").fill("wrong")
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("alert")).to_contain_text("This is not the")
+    window.shot("ops-token")
+    page.get_by_label("Admin token").fill(TOKEN)
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+    page.reload()  # this tab keeps it
+    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+    assert page.evaluate("document.cookie + Object.keys(localStorage)") == ""
+    beside = page.context.new_page()  # and no other tab has it
+    beside.goto(page.url)
+    expect(beside.get_by_label("Admin token")).to_be_visible()
 
 
 def test_lost_service_is_said_and_found_again(window: Window) -> None:
