@@ -123,6 +123,14 @@ async def test_dead_worker_vanishes_and_its_report_with_it(
             await asyncio.sleep(0.05)
 
 
+async def test_dead_worker_is_not_shown_though_nobody_has_cleared_it_away(store: Store) -> None:
+    for name in ("alive", "dead"):
+        await worker(store, name).fleet.tell()
+    await store.client.zadd(keys.fleet_workers(), {"dead": 1})
+    found = await Board(store).read()
+    assert [seen.report.identity.worker for seen in found.seen] == ["alive"]
+
+
 async def test_worker_that_leaves_is_gone_at_once(store: Store) -> None:
     leaving = worker(store, "w1")
     await leaving.fleet.start()
