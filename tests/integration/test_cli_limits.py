@@ -140,6 +140,25 @@ def test_applied_limits_are_listed_until_they_are_reverted(
     assert all("@" in line.split()[2] for line in history[1:])
 
 
+def test_policy_is_put_on_trial_and_enforced_again(config: Path, redis_url: str) -> None:
+    def trial(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return limits("shadow", *arguments, config=config, redis=redis_url)
+
+    done = trial("pay", "on", "--reason", "too strict")
+    assert done.returncode == 0, done.stderr
+    listed = limits("list", config=config, redis=redis_url)
+    assert {name for name, row in rows(listed).items() if "yes" in row} == {"pay"}
+    assert trial("pay", "on", "--reason", "again").returncode == 2
+    assert trial("nosuch", "on", "--reason", "x").returncode == 2
+    assert trial("pay", "off").returncode == 2  # why?
+    assert trial("pay", "off", "--reason", "it was right").returncode == 0
+    listed = limits("list", config=config, redis=redis_url)
+    assert not any("yes" in row for row in rows(listed).values())
+    history = limits("history", config=config, redis=redis_url).stdout
+    assert "pay on trial: too strict" in history
+    assert "pay enforced: it was right" in history
+
+
 @pytest.mark.parametrize(
     ("text", "faults"),
     [
