@@ -287,6 +287,11 @@ async def test_no_line_of_any_process_has_a_secret_or_is_forged(
             await asyncio.sleep(1.0)
         lines = made.log.read_text().splitlines()
     assert {200, 400, 404, 503} <= set(made.statuses)
+    # The runner was told who asked; the token is for it alone.
+    assert made.runner.seen
+    for _, _, fields, _ in made.runner.seen:
+        assert "x-request-id" in map(str.lower, fields)
+        assert fields["Authorization"] == f"Bearer {SECRETS['runner token']}"
     entries = [json.loads(line) for line in lines]
     events = {entry["event"] for entry in entries}
     assert events >= SEEN

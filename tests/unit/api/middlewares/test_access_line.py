@@ -140,7 +140,7 @@ async def test_level_and_form_hold(stream: io.StringIO, settings: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("client", "key"), [(KEYED, "partner"), (NOBODYS, "unknown"), (None, None)]
+    ("client", "key"), [(KEYED, "partner"), (NOBODYS, "unknown"), (PLAIN.client, None)]
 )
 async def test_a_key_is_named_never_shown(
     stream: io.StringIO, client: Client, key: str | None
