@@ -90,6 +90,7 @@ function ofFleet(now) {
     const by = most && most[1].denied ? `, most by ${most[0]}` : "";
     found.push({ severity: WARN, name: "refused", at: "refused", text: `${rate(refused)} requests a second are over their limits${by}.` });
   }
+  if (!now.workers.length) found.push({ severity: WARN, name: "workers", at: "workers", text: "No worker has told of itself in the last seconds." });
   if (now.unreadable) found.push({ severity: WARN, name: "workers", at: "workers", text: `${now.unreadable} workers of another version cannot be read.` });
   const versions = new Set(now.workers.map((worker) => worker.version));
   if (versions.size > 1) found.push({ severity: WARN, name: "versions", at: "workers", text: `${versions.size} versions run at once: ${[...versions].join(", ")}.` });
