@@ -47,6 +47,15 @@ class Served:
         events = [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
         return [event for event in events if event["event"] == name]
 
+    def expect_successors_first(self, *, workers: int) -> None:
+        """Whenever one left there were as many as should be without it."""
+        names = re.findall(r'"event":\s*"(worker_ready|worker_leaving)"', self.text)
+        serving = 0
+        for name in names:
+            serving += 1 if name == "worker_ready" else -1
+            assert name == "worker_ready" or serving >= workers, names
+        assert "worker_leaving" in names
+
     def workers(self) -> set[int]:
         return children(self.process.pid)
 
@@ -339,10 +348,12 @@ async def test_workers_are_replaced_only_when_their_successors_serve(start: Star
         served.configure(workers=1, default_flow="slow-start")
         served.process.send_signal(signal.SIGHUP)
         await until(lambda: len(served.workers()) == 2)
-        assert json.loads((await served.get(f"{served.public}/about"))[1])["worker"] == old
-        assert not served.events("worker_leaving")
+        for _ in range(25):  # the master looks every second
+            assert json.loads((await served.get(f"{served.public}/about"))[1])["worker"] == old
+            await asyncio.sleep(0.1)
         (served.folder / "may-start").touch()
         await until(lambda: not alive(old))
+        served.expect_successors_first(workers=1)
         assert json.loads((await served.get(f"{served.public}/about"))[1])["flow"] == "slow-start"
 
 
@@ -379,8 +390,8 @@ async def test_workers_are_recycled_after_their_requests_without_failing_one(sta
         assert {event["worker"] for event in tired} >= first
         assert all(event["requests"] >= 60 for event in tired)
         assert len(served.workers() & answered) >= 1
-        # Of two that tire together, one is there for the clients until the other is replaced.
-        assert not [event for event in served.events("worker_leaving") if not event["retiring"]]
+        assert all(event["retiring"] for event in served.events("worker_leaving"))
+        served.expect_successors_first(workers=2)
 
 
 async def test_connections_are_refused_until_a_worker_can_take_them(start: Start) -> None:
