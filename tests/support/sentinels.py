@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError, ResponseError
 
+from scripts.valkey import EmbeddedValkey
 from tests.support.redises import MadeServer, Make
 from tests.support.servers import scratch_directory
 from tests.support.waiting import eventually
@@ -24,7 +25,7 @@ _READY_WITHIN_S = 30.0
 class SentinelServer(MadeServer):
     """One sentinel; it writes what it learns into its configuration."""
 
-    def __init__(self, directory: Path, make: Make, primary: MadeServer) -> None:
+    def __init__(self, directory: Path, make: Make, primary: EmbeddedValkey) -> None:
         super().__init__(directory, make)
         self._primary = primary
 

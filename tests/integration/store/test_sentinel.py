@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from scripts.devservers import EmbeddedValkey
 from service.admission import settlement
 from service.admission.limiter import Limiter
 from service.admission.models import Charge, Policy, Subject
@@ -16,12 +18,13 @@ from service.cache.cache import TieredCache
 from service.errors import CircuitOpen, StoreUnavailable
 from service.settings import BreakerSettings, CacheSettings
 from service.store.client import Store
-from service.store.line import pack
+from service.store.line import Line, pack
 from service.store.scripts import Script
 from tests.support.ear import Ear
-from tests.support.redises import MAKES
+from tests.support.redises import MAKES, VALKEY
 from tests.support.scripts import call_every_script
-from tests.support.sentinels import WatchedPair, watched_pair
+from tests.support.sentinels import SentinelServer, WatchedPair, watched_pair
+from tests.support.servers import scratch_directory
 
 OpenStore = Callable[..., Awaitable[Store]]
 COUNT = "return redis.call('INCR', KEYS[1])"
@@ -41,6 +44,13 @@ def pair(made: WatchedPair) -> Iterator[WatchedPair]:
     made.client(made.primary()).flushall()
     yield made
     made.heal()
+
+
+async def port_at(line: Line) -> str:
+    (told,) = await line.exchange([pack("INFO", "server")])
+    found = re.search(rb"tcp_port:(\d+)", told)
+    assert found
+    return ":" + found[1].decode()
 
 
 def primary(pair: WatchedPair) -> str:
@@ -160,12 +170,27 @@ async def test_a_killed_primary_is_replaced_and_the_lost_call_is_not_sent_again(
 async def test_a_switch_is_heard_without_asking(open_store: OpenStore, pair: WatchedPair) -> None:
     """After a failover by command the old primary takes writes for seconds more."""
     store = await open_store(pair.url, timeout=2.0)
+    line = store.line(store.nodes()[0])
     before = primary(pair)
+    assert before.endswith(await port_at(line))
     await asyncio.to_thread(pair.fail_over)
     async with asyncio.timeout(PATIENCE_S):
         while store.place_of(store.nodes()[0]) == before:
             await asyncio.sleep(0.01)
+    assert not before.endswith(await port_at(line))
     assert store.place_of(store.nodes()[0]) == primary(pair)
+
+
+async def test_a_sentinel_that_knows_of_no_failover_is_not_believed(
+    open_store: OpenStore, pair: WatchedPair, private_valkey: Callable[[], EmbeddedValkey]
+) -> None:
+    await asyncio.to_thread(pair.fail_over)
+    elsewhere = private_valkey()
+    with scratch_directory() as home, SentinelServer(home, VALKEY, elsewhere) as lagging:
+        url = pair.url.replace("://", f"://127.0.0.1:{lagging.port},")
+        for _ in range(3):
+            store = await open_store(url, timeout=2.0)
+            assert store.place_of(store.nodes()[0]) == primary(pair)
 
 
 async def test_a_replica_is_not_used_though_sentinels_name_it(
