@@ -206,12 +206,10 @@ class _Open:
 
 
 class _OneField(Getter["MultiMapping[str]"]):
-    """A header that comes twice is none, as the specification has it; tracestate's lines add up."""
+    """A field's lines as one: tracestate's add up, and two of traceparent are none that is valid."""
 
     def get(self, carrier: MultiMapping[str], key: str) -> list[str] | None:
         lines = carrier.getall(key, [])
-        if key == "traceparent" and len(lines) != 1:
-            return None
         return [",".join(lines)] if lines else None
 
     def keys(self, carrier: MultiMapping[str]) -> list[str]:
