@@ -206,7 +206,7 @@ class _Open:
 
 
 class _OneField(Getter["MultiMapping[str]"]):
-    """A field's lines as one: tracestate's add up, and two of traceparent are none that is valid."""
+    """A field's lines as one: tracestate's add up; two of traceparent are not a valid one."""
 
     def get(self, carrier: MultiMapping[str], key: str) -> list[str] | None:
         lines = carrier.getall(key, [])
