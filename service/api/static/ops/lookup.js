@@ -11,15 +11,18 @@ const STATES = ["creating", "awaiting_payment", "running", "awaiting_input", "co
 function finder({ label, hint, verb, find, name }) {
   const input = el("input", { id: `find-${name}`, type: "search", autocomplete: "off", spellcheck: "false", required: true });
   const shown = el("div", { class: "stack" });
+  let asked = 0;
   async function look() {
     const text = input.value.trim();
     if (!text) return;
+    const mine = ++asked;
     shown.setAttribute("aria-busy", "true");
     try {
-      shown.replaceChildren(...(await find(text)));
+      const found = await find(text);
+      if (mine === asked) shown.replaceChildren(...found);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      shown.replaceChildren(el("p", { class: "fault", role: "alert" }, error.message));
+      if (mine === asked) shown.replaceChildren(el("p", { class: "fault", role: "alert" }, error.message));
     }
     shown.removeAttribute("aria-busy");
   }
@@ -78,10 +81,13 @@ export function jobList(show) {
     el("p", { class: "beside" }, el("label", { for: "job-state" }, "State"), select,
       el("button", { type: "button", onclick: () => load() }, "Look again")),
     fault, list.node);
+  let asked = 0;
   async function load() {
+    const mine = ++asked;
     fault.textContent = "";
     try {
-      list.update((await call(`jobs?state=${select.value}`)).jobs);
+      const { jobs } = await call(`jobs?state=${select.value}`);
+      if (mine === asked) list.update(jobs); // not an older answer after a newer one
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       fault.textContent = error.message;
