@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -107,6 +108,12 @@ async def test_rolling_restart_of_all_replicas_is_noticed_by_no_client(
         behind_nginx.await_all_ready()
         replies = await _end_of(told)
     assert not set(before) & set(behind_nginx.masters()), "each is another one now"
+    away = [
+        (behind_nginx.entries(number, "worker_leaving")[0]["timestamp"],
+         behind_nginx.entries(number, "worker_ready")[-1]["timestamp"])
+        for number in range(1, REPLICAS + 1)
+    ]  # fmt: skip
+    assert all(ready < left for (_, ready), (left, _) in pairwise(away)), "one by one"
     assert [got for got in told.load.answers if got.status not in {200, 404}] == []
     assert {got.kind for got in told.load.answers if got.status == 404} <= {"lookup"}
     assert len({got.kind for got in told.load.answers}) == 6
