@@ -35,6 +35,8 @@ class ClusterNode(MadeServer):
             # A node that is down must not take the others' slots with it.
             *("--cluster-require-full-coverage", "no"),
             *("--cluster-node-timeout", str(round(NODE_TIMEOUT_S * 1000))),
+            # A node whose last slot has moved away stays what it is.
+            *("--cluster-allow-replica-migration", "no"),
             # However little it has heard of its primary of late.
             *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),
             *more,
