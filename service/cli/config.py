@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from service.admission.policies import rulebook_from
 from service.cli.terminal import show
 from service.logs import MASK
 from service.settings import PREFIX, Rate, Settings, load
+from service.settings.secret_files import is_given
 
 
 def check(_arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def _show_section(path: str, section: BaseModel | Mapping[str, Any]) -> None:
         show("", f"[{path}]")
     for name, value in plain.items():
         variable = PREFIX + f"{path}.{name}".upper().replace(".", "__")
-        given = f"  # {variable}" if os.environ.get(variable) else ""
+        given = f"  # {variable}" if is_given(variable) else ""
         show(f"{name} = {_shown(value)}{given}" if value is not None else f"#{name} is not set")
     for name, value in fields.items():
         if isinstance(value, BaseModel | Mapping):

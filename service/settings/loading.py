@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -23,6 +24,7 @@ from pydantic_settings.sources import DefaultSettingsSource
 
 from service.errors import ConfigurationError
 from service.settings.limits import LimitSettings
+from service.settings.secret_files import secret_variables, with_secret_files
 from service.settings.sections import (
     AdminSettings,
     BreakerSettings,
@@ -76,9 +78,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        environment = EnvSettingsSource(settings_cls)
+        environment.env_vars = with_secret_files(
+            environment.env_vars, secret_variables(PREFIX, settings_cls.model_fields)
+        )
         # The files come in through init; the environment must win over them.
         return (
-            env_settings,
+            environment,
             init_settings,
             DefaultSettingsSource(settings_cls, nested_model_default_partial_update=True),
         )
