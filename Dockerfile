@@ -1,6 +1,7 @@
 # Two images from one file: `service` (the default) and `sandbox` (a pretend payment service).
 # Neither carries a compiler, a database server, or anything of the development extra.
-ARG PYTHON=3.13-slim
+# tests/unit/deploy/test_dockerfile.py does its steps in a folder, as far as they need no engine.
+ARG PYTHON=3.13-slim-bookworm
 
 FROM python:${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -18,12 +19,13 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/whe
     && /opt/tollgate/bin/pip install --no-deps /tmp/wheel/*.whl
 
 FROM python:${PYTHON} AS base
-RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin tollgate
+RUN groupadd --system --gid 10001 tollgate \
+    && useradd --system --uid 10001 --gid 10001 --home-dir /app --shell /usr/sbin/nologin tollgate
 COPY --from=build /opt/tollgate /opt/tollgate
 ENV PATH=/opt/tollgate/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 COPY config config
-USER 10001
+USER 10001:10001
 
 FROM base AS sandbox
 COPY scripts scripts
