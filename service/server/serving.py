@@ -51,12 +51,11 @@ class Serving:
         not connect anew for every request until then.
         """
         self._applications.drain()
-        self._applications.release()
-        self._farewell.said = ending
+        if ending:
+            self._say_farewell()
 
     async def retire(self) -> None:
         """This worker is to leave, and its siblings accept from the same sockets."""
-        self._applications.release()
         for runner in (self._public, self._internal):
             await _stop_accepting(runner)
 
@@ -70,7 +69,7 @@ class Serving:
             for listener in self._listeners:
                 await take_the_last(listener)
             await _stop_accepting(self._public)
-        self._farewell.said = True
+        self._say_farewell()
         if server := self._public.server:
             began_s = time.monotonic()
             longest_s = min(linger_s, within_s)
@@ -84,6 +83,11 @@ class Serving:
         """Close all the applications hold; probes and metrics are answered until the last."""
         await self._public.cleanup()
         await self._internal.cleanup()
+
+    def _say_farewell(self) -> None:
+        """Answers end their connections, those of clients that wait for news at once."""
+        self._farewell.said = True
+        self._applications.release()
 
     def _runner(self, server: ServerSettings, app: web.Application) -> web.AppRunner:
         app.on_response_prepare.append(self._farewell)
