@@ -168,6 +168,21 @@ def test_selectors_find_the_replicas_and_nothing_else() -> None:
     assert not LABELS.items() <= job.items()
 
 
+def test_migration_goes_first_with_all_it_needs() -> None:
+    first = {
+        key
+        for key, manifest in MANIFESTS.items()
+        if manifest["metadata"].get("labels", {}).get("tollgate/step") == "first"
+    }
+    assert first == {
+        ("Namespace", CUSTOMIZATION["namespace"]),
+        ("ConfigMap", "tollgate-settings"),
+        ("Job", "tollgate-migrate"),
+    }
+    page = (ROOT / "docs/operations.md").read_text()
+    assert f"kubectl apply -k {FOLDER} --selector tollgate/step=first" in page
+
+
 def test_monitor_asks_each_replica_at_its_internal_port() -> None:
     monitor = MANIFESTS["ServiceMonitor", "tollgate"]["spec"]
     service = MANIFESTS["Service", "tollgate-internal"]
