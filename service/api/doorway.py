@@ -62,7 +62,7 @@ class Doorway(UrlDispatcher):
             return UrlMappingMatchInfo({}, route)
         if (walked := self._walked.get(asked)) is not None:
             route, parts = walked
-            return UrlMappingMatchInfo(dict(parts), route)
+            return UrlMappingMatchInfo(parts, route)  # which copies them
         found = await super().resolve(request)
         if found.http_exception is not None:
             return _Unmatched(found.http_exception, self._way)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.breaker.breaker import Breaker
-    from service.flows.kept import Found
     from service.flows.listing import FlowPage
     from service.flows.models import Flow, Offer, Variant
 
@@ -25,8 +24,10 @@ PAYMENT_AWAY = (
 
 async def resolve(request: web.Request, in_body: str | None = None) -> tuple[Flow, Variant]:
     """The flow and variant a request is for; raises UnknownFlow or InvalidInput."""
-    found, variant = await _find(request, in_body)
-    return found.kept.value, variant
+    catalog = request.app[keys.CATALOG]
+    flow, variant = await catalog.get(parameters.flow_reference(request, in_body))
+    request[keys.RECORD].flow = flow.slug
+    return flow, variant
 
 
 async def list_flows(request: web.Request) -> web.StreamResponse:
@@ -55,18 +56,13 @@ async def demo(request: web.Request) -> web.StreamResponse:
     return await _told(request, _demo)
 
 
-async def _find(request: web.Request, in_body: str | None = None) -> tuple[Found[Flow], Variant]:
-    reference = parameters.flow_reference(request, in_body)
-    found, variant = await request.app[keys.CATALOG].find(reference)
-    request[keys.RECORD].flow = found.kept.value.slug
-    return found, variant
-
-
 async def _told(request: web.Request, make: Callable[[Flow], Representation]) -> web.StreamResponse:
     """What ``make`` tells of the flow; made once for each content of it."""
-    found, _ = await _find(request)
-    kept = found.kept.once(make)
-    return representation.answer(request, kept, age_s=found.age_s, degraded=found.degraded)
+    catalog, reference = request.app[keys.CATALOG], parameters.flow_reference(request)
+    found, _ = catalog.at_hand(reference) or await catalog.find(reference)
+    request[keys.RECORD].flow = found.kept.value.slug
+    made = found.kept.once(make)
+    return representation.answer(request, made, age_s=found.age_s, degraded=found.degraded)
 
 
 def _view(flow: Flow) -> Representation:
