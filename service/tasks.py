@@ -25,10 +25,10 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
     while left:
         for task in left:
             task.cancel()
-        done, left = await asyncio.wait(left, timeout=AGAIN_S)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # looked at, so that nobody complains that it was not
+        _, left = await asyncio.wait(left, timeout=AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that nobody complains that it was not
 
 
 async def persist(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -44,3 +45,18 @@ async def test_finished_and_failing_tasks_are_no_trouble() -> None:
     await tasks.end(done, failing)
     assert isinstance(failing.exception(), ZeroDivisionError)
     await tasks.end()
+
+
+async def test_what_had_failed_before_its_end_is_nobodys_complaint() -> None:
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def fail() -> None:
+        raise ValueError
+
+    task = asyncio.create_task(fail())
+    await asyncio.wait({task})
+    await tasks.end(task)
+    del task
+    gc.collect()
+    assert complaints == []
