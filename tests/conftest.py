@@ -12,11 +12,13 @@ each with a PostgreSQL and a Valkey of its own. So three rules for whoever write
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 
 import pytest
+import structlog
 from xdist.remote import Producer
 from xdist.scheduler import Scheduling
 
@@ -43,6 +45,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return InOrder(config, log) if config.option.dist == "load" else None
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """No garbage is collected while a failure is written down.
+
+    Writing it parses source; a forgotten task whose complaint comes in the middle of that breaks
+    CPython before 3.11.5 (gh-106905), and pytest-xdist then loses a whole worker.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A process that is left running fails the session, though no test did."""
@@ -63,6 +79,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_unconfigure() -> None:
     if LEFTOVERS is not None:
         LEFTOVERS.remove()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _commands_leave_logging_alone() -> Iterator[None]:
+    """What ``tollgate`` sets up for its process is tested with processes of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.cli.program.configure_logging", lambda _settings: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_left_as_it_was() -> Iterator[None]:
+    """Else later tests of this process write into a stream this one's capture has closed."""
+    yield
+    left_configured = structlog.is_configured()
+    structlog.reset_defaults()
+    assert not left_configured, "the test has set logging up and not put it back"
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,6 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("TOLLGATE_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    # Its effect is tested with the processes; here it would reach into other tests.
-    monkeypatch.setattr("service.cli.program.configure_logging", lambda _settings: None)
 
 
 Captured = pytest.CaptureFixture[str]

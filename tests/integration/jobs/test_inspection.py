@@ -14,12 +14,6 @@ from tests.support.house import House
 SECRET = "The secret of the hive. Nobody may read it. Bees know it."
 
 
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Its effect is tested with the processes; here it would reach into other tests.
-    monkeypatch.setattr("service.cli.program.configure_logging", lambda _settings: None)
-
-
 class Operator:
     """At a terminal, with the house's database."""
 
