@@ -1,0 +1,1 @@
+"""``make load``: does the fleet hold its limits, its promises and its speed?"""
