@@ -7,12 +7,12 @@ moment a request was due, not from when it could be sent (no coordinated omissio
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 #: Raised when a reader of older files would go wrong.
-FORMAT = 1
+FORMAT: Final = 1
 
 #: Of one answer: admitted and served; refused by a limit (429); shed or a dependency away (503);
 #: any other refusal (4xx); failed (5xx, no answer).
