@@ -175,6 +175,12 @@ class Verdict(_Part):
     limit: str
     measured: str
     passed: bool
+    judged: bool = Field(True, description="else there was nothing to judge, or not fit for it")
+    measure: str = Field("", description="of those scripts/load/measures.py knows")
+    bound: float | None = Field(None, description="the limit as a number, in the measure's unit")
+    group: str | None = None
+    route: str | None = None
+    against: Literal["", "group", "baseline"] = ""
 
 
 class Record(_Part):
