@@ -34,6 +34,9 @@ class Uncached(Catalog):
     def __init__(self, database: Database) -> None:
         self._flows = FlowRepository(database)
 
+    def at_hand(self, reference: str) -> None:
+        """Nothing is."""
+
     async def find(self, reference: str) -> tuple[Found[Flow], Variant]:
         uid = await self._flows.uid_of(alias(reference))
         stored = await self._flows.find(uid) if uid else None
