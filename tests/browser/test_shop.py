@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.windows import PATIENCE_MS, OpenWindow, Window
+from tests.browser.windows import PATIENCE_MS, OpenWindow, Window, looks_right
 
 TEXT = "Bees make honey. Bees live in hives. A hive has one queen. Rain falls in spring."
 #: The agent of the priced variant in flows.toml.
@@ -416,55 +416,3 @@ def test_page_fits_narrow_windows_and_dark_rooms(
     page.get_by_role("link", name="Your runs").first.click()
     expect(page.locator(".line")).to_have_count(1)
     looks_right(window, f"runs-{name}")
-
-
-#: What a reader of the page with poor sight, or none, would stumble over.
-AUDIT = """() => {
-  const faults = [];
-  const wide = document.documentElement.scrollWidth - innerWidth;
-  if (wide > 0) faults.push(`the page is ${wide} px too wide`);
-  for (const node of document.querySelectorAll("input, textarea, select")) {
-    const named = node.labels?.length || node.ariaLabel;
-    if (!named) faults.push(`no label: ${node.outerHTML}`);
-  }
-  const ids = [...document.querySelectorAll("[id]")].map((node) => node.id);
-  if (new Set(ids).size < ids.length) faults.push(`an id stands twice: ${ids}`);
-  if (document.querySelectorAll("h1").length !== 1) faults.push("not exactly one h1");
-  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const rgba = (color) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    return canvas.getImageData(0, 0, 1, 1).data;
-  };
-  const light = (color) => {
-    const [r, g, b] = [...rgba(color)].slice(0, 3).map((part) => {
-      const share = part / 255;
-      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (node) => {
-    for (let it = node; it; it = it.parentElement) {
-      const color = getComputedStyle(it).backgroundColor;
-      if (rgba(color)[3] === 255) return color;
-    }
-    return getComputedStyle(document.body).backgroundColor;
-  };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const node = walker.currentNode.parentElement;
-    const shown = walker.currentNode.data.trim() && node.checkVisibility();
-    if (!shown || node.closest(".skip")) continue;
-    const pair = [light(getComputedStyle(node).color), light(ground(node))].sort((a, b) => b - a);
-    const contrast = (pair[0] + 0.05) / (pair[1] + 0.05);
-    const text = node.outerHTML.slice(0, 120);
-    if (contrast < 4.5) faults.push(`contrast ${contrast.toFixed(1)}: ${text}`);
-  }
-  return faults;
-}"""
-
-
-def looks_right(window: Window, name: str) -> None:
-    window.shot(name)
-    assert window.page.evaluate(AUDIT) == []

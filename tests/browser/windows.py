@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
@@ -13,6 +14,7 @@ from playwright.sync_api import Page
 from scripts.running import ROOT, Running
 
 SHOTS = ROOT / "build" / "screenshots"
+AUDIT = Path(__file__).with_name("audit.js").read_text("utf-8")
 #: What an operator shows who comes from elsewhere, and a name that leads there.
 TOKEN = "token-of-the-operators"
 ELSEWHERE = "ops.test"
@@ -82,6 +84,12 @@ class Window:
 
 
 OpenWindow = Callable[..., Window]
+
+
+def looks_right(window: Window, name: str) -> None:
+    """Takes the picture; every reader finds her way about the page, at this width and light."""
+    window.shot(name)
+    assert window.page.evaluate(AUDIT) == []
 
 
 def _json(url: str, body: Any, method: str | None) -> Any:
