@@ -50,7 +50,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """No garbage is collected while a failure is written down.
 
     Writing it parses source; a forgotten task whose complaint comes in the middle of that breaks
-    CPython before 3.11.5 (gh-106905), and pytest-xdist then loses a whole worker.
+    CPython 3.11 ("AST constructor recursion depth mismatch"), and the run loses a whole worker.
     """
     gc.disable()
     try:
