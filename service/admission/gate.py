@@ -25,7 +25,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from service.admission.call import Call
 from service.admission.clock import ScriptClock
@@ -33,6 +33,7 @@ from service.admission.contact import Contact
 from service.admission.denials import Denials
 from service.admission.models import Decision
 from service.admission.observer import LimiterObserver
+from service.store.complaints import Complaints
 from service.store.refusals import is_redirect, is_unfit
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Gate:
         self._observer = observer
         self._waiting: dict[Call, list[_Waiting]] = {}
         self._in_flight = 0
-        self._refused = False
+        self._complaints = Complaints()
         self._senders: set[asyncio.Task[None]] = set()
 
     def ask(self, call: Call) -> _Waiting:
@@ -145,15 +146,16 @@ class Gate:
                     for key, ahead_us in call.arrivals(reply):
                         self._denials.hear(key, ahead_us, sent_us, received_us)
                     _resolve(alike, call.decisions(reply, asked[call]))
-                    self._refused = False
                 elif isinstance(reply, NoScriptError):
                     left[call], load = alike, [self._load]
                 elif self._clock.refused(reply):
                     left[call] = alike
                 elif reply is not None:
-                    if not self._refused:  # once, not for each batch
-                        log.error("limiter_refused", reply=str(reply)[:200])
-                    self._refused = True
+                    self._complain(str(reply)[:200])
+
+    def _complain(self, reply: str) -> None:
+        if times := self._complaints.due(reply):
+            log.error("limiter_refused", reply=reply, times=times)
 
     async def _replies(self, line: Line, asked: dict[Call, int], load: list[bytes]) -> list[Any]:
         begun_s = time.monotonic()
@@ -161,7 +163,10 @@ class Gate:
         if now_us is None:
             return [None] * len(asked)
         commands = load + [call.command(number, now_us) for call, number in asked.items()]
-        replies = (await self._contact.exchange(line, commands))[len(load) :]
+        replies = await self._contact.exchange(line, commands)
+        if load and isinstance(replies[0], ResponseError):
+            self._complain(str(replies[0])[:200])
+        del replies[: len(load)]
         await self._follow(asked, replies)
         if self._observer is not None and replies[-1] is not None:
             self._observer.round_trip(time.monotonic() - begun_s, sum(asked.values()))

@@ -21,9 +21,10 @@ from redis.exceptions import RedisError, ResponseError
 from service.deadline import at_most
 from service.errors import DeadlineExceeded, StoreUnavailable
 from service.store import keys
+from service.store.complaints import Complaints
 from service.store.guard import Guard
 from service.store.line import Line
-from service.store.refusals import is_read_only
+from service.store.refusals import is_read_only, is_unfit
 from service.store.routing import RoutedClient
 from service.store.scripts import Script
 from service.store.servers import evalsha_or_load, servers
@@ -57,6 +58,7 @@ class Store:
         self._guard = Guard()
         self._client = self._servers.client
         self._away = False
+        self._complaints = Complaints()
         self._lines: list[Line] = []
         self._probe = self.script(__package__, "probe", keys=1)
 
@@ -172,7 +174,9 @@ class Store:
             with self._guard.attempt(always=always):
                 result = await self._translated(operation, limit_s)
         except StoreUnavailable as error:
-            self._note(away=True, cause=error.__cause__)
+            # Who refuses one command may take the next: that is told as ``store_refused``.
+            if not refused(error) or is_unfit(error.__cause__):
+                self._note(away=True, cause=error.__cause__)
             raise
         self._note(away=False, cause=None)
         if task and task.cancelling() > cancelled:
@@ -188,9 +192,10 @@ class Store:
                 return await operation()
         except ResponseError as error:
             # The server is there and refuses (read-only, out of memory, no permission, a script
-            # fault): worth an operator's attention, unlike a lost connection. Once, not each time.
-            if not self._away:
-                log.error("store_refused", address=self._address, reply=str(error)[:200])
+            # fault): worth an operator's attention, unlike a lost connection.
+            reply = str(error)[:200]
+            if times := self._complaints.due(reply):
+                log.error("store_refused", address=self._address, reply=reply, times=times)
             if is_read_only(error) and not self._servers.follows:
                 # Not the primary (any more): behind the same name there may be another one.
                 await self._servers.look_again()

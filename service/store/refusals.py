@@ -12,6 +12,7 @@ from redis.exceptions import (
     AskError,
     BusyLoadingError,
     ClusterDownError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -20,6 +21,8 @@ from redis.exceptions import (
 
 #: Redis before 7 wraps what a script was refused in a text of its own.
 _WORDS = re.compile(r"(?:^|[ -])(READONLY|NOREPLICAS|MISCONF|BUSY|MASTERDOWN|LOADING|OOM) ")
+#: What a script may not do in the name of its login, and commands that a server has not got.
+_FORBIDDEN = re.compile(r"ACL failure in script|can't run this command|nknown (Redis )?command ")
 _UNFIT = (BusyLoadingError, ClusterDownError, OutOfMemoryError, ReadOnlyError)
 
 
@@ -38,6 +41,17 @@ def is_unfit(reply: object) -> bool:
     if isinstance(reply, _UNFIT):
         return True
     return isinstance(reply, ResponseError) and _WORDS.search(str(reply)) is not None
+
+
+def is_forbidden(reply: object) -> bool:
+    """The server is there and will not do this for this login, until somebody mends that.
+
+    A script may have done a part of its work before: unlike an unfit server's, such a refusal
+    proves nothing, and nothing is sent again.
+    """
+    if isinstance(reply, NoPermissionError):
+        return True
+    return isinstance(reply, ResponseError) and _FORBIDDEN.search(str(reply)) is not None
 
 
 def is_read_only(reply: object) -> bool:
