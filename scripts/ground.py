@@ -55,6 +55,8 @@ class Ground:
                 self.environment["TOLLGATE_PAYMENT__API_KEY"] if self.sandboxed else None
             ),
             payment_network=self.network,
+            database_url=self.environment["TOLLGATE_DATABASE__URL"],
+            redis_url=self.environment["TOLLGATE_REDIS__URL"],
         )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from scripts.lock import LOCK, held
@@ -25,6 +26,10 @@ class Running:
     payment_url: str | None
     payment_api_key: str | None
     payment_network: str
+    database_url: str | None = None
+    redis_url: str | None = None
+    #: Of the program that started all of it.
+    pid: int = field(default_factory=os.getpid)
 
 
 def read(run: Path = RUN) -> Running | None:
