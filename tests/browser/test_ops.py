@@ -15,20 +15,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.windows import (
-    ELSEWHERE,
-    PATIENCE_MS,
-    TOKEN,
-    House,
-    OpenWindow,
-    Window,
-    looks_right,
-)
+from tests.browser.windows import ELSEWHERE, TOKEN, House, OpenWindow, Window, looks_right
 
 TEXT = "Bees make honey. Bees live in hives. A hive has one queen. Rain falls in spring."
 #: In SETTINGS this policy is small: a flood of these is refused.
 SMALL = "/text-summary/demo"
-expect.set_options(timeout=PATIENCE_MS)
 
 
 def ask(house: House, path: str, body: Any = None) -> Any:
