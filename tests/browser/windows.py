@@ -89,7 +89,8 @@ OpenWindow = Callable[..., Window]
 def looks_right(window: Window, name: str) -> None:
     """Takes the picture; every reader finds her way about the page, at this width and light."""
     window.shot(name)
-    assert window.page.evaluate(AUDIT) == []
+    faults = window.page.evaluate(AUDIT)
+    assert not faults, "\n".join(faults)
 
 
 def _json(url: str, body: Any, method: str | None) -> Any:
