@@ -13,6 +13,8 @@ from service.api.representation import Representation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiohttp.typedefs import Handler
+
     from service.breaker.breaker import Breaker
     from service.flows.listing import FlowPage
     from service.flows.models import Flow, Offer, Variant
@@ -38,31 +40,23 @@ async def list_flows(request: web.Request) -> web.StreamResponse:
     return representation.answer(request, kept, age_s=found.age_s, degraded=found.degraded)
 
 
-async def get_flow(request: web.Request) -> web.StreamResponse:
-    return await _told(request, _view)
-
-
 async def availability(request: web.Request) -> web.StreamResponse:
     _, variant = await resolve(request)
     body = await _availability(variant, request.app[keys.BREAKER])
     return answers.answer(body)
 
 
-async def input_schema(request: web.Request) -> web.StreamResponse:
-    return await _told(request, _input_schema)
+def _telling(make: Callable[[Flow], Representation]) -> Handler:
+    """The handler that answers what ``make`` tells of a flow; made once for each content of it."""
 
+    async def tell(request: web.Request) -> web.StreamResponse:
+        catalog, reference = request.app[keys.CATALOG], parameters.flow_reference(request)
+        found, _ = catalog.at_hand(reference) or await catalog.find(reference)
+        request[keys.RECORD].flow = found.kept.value.slug
+        made = found.kept.once(make)
+        return representation.answer(request, made, age_s=found.age_s, degraded=found.degraded)
 
-async def demo(request: web.Request) -> web.StreamResponse:
-    return await _told(request, _demo)
-
-
-async def _told(request: web.Request, make: Callable[[Flow], Representation]) -> web.StreamResponse:
-    """What ``make`` tells of the flow; made once for each content of it."""
-    catalog, reference = request.app[keys.CATALOG], parameters.flow_reference(request)
-    found, _ = catalog.at_hand(reference) or await catalog.find(reference)
-    request[keys.RECORD].flow = found.kept.value.slug
-    made = found.kept.once(make)
-    return representation.answer(request, made, age_s=found.age_s, degraded=found.degraded)
+    return tell
 
 
 def _view(flow: Flow) -> Representation:
@@ -83,6 +77,11 @@ def _page(page: FlowPage) -> Representation:
     flows = [flow_view(flow) for flow in page.flows]
     following = parameters.cursor(page.next) if page.next else None
     return Representation(schemas.FlowList(flows=flows, next=following))
+
+
+get_flow = _telling(_view)
+input_schema = _telling(_input_schema)
+demo = _telling(_demo)
 
 
 async def _availability(variant: Variant, breaker: Breaker) -> schemas.Availability:
