@@ -60,17 +60,18 @@ async def test_a_flood_of_them_fills_neither_tier_and_pushes_nothing_out(
         await asyncio.sleep(0)
         running -= 1
 
-    for first in range(0, 1500, 100):
-        asked = (flooded.get(f"random{first + number}", nothing) for number in range(100))
+    for first in range(0, 10_000, 200):
+        asked = (flooded.get(f"random{first + n}", nothing) for n in range(200))
         assert {cached.value for cached in await asyncio.gather(*asked)} == {None}
     assert most <= 4
-    assert loads == 1500
+    assert loads == 10_000
     local = flooded.statistics().local
     assert (local.entries, local.unknowns) == (20, 100)
     assert local.bytes < 100_000
     left = await store.client.keys()
     unknown = [name for name in left if b"random" in name]
-    assert len(unknown) <= 100
+    # Loads that had begun when the worker's own tier was full are written, too.
+    assert len(unknown) <= 120
     assert not [name for name in unknown if name.endswith(b":fence")]
     for number in range(20):
         assert flooded.peek(f"flow{number}") is not None

@@ -143,7 +143,7 @@ async def test_ten_thousand_flows_cost_one_query_and_one_for_each_hundred(
     for reader in (catalog, other):
         assert (await reader.page(after=None, limit=20)).flows == first.flows
         assert (await reader.page(after="flow-05000", limit=100)).flows == middle.flows
-        for _ in range(300):
+        for _ in range(MANY):
             with pytest.raises(UnknownFlow):
                 await reader.get(f"no-{uuid4()}")
     assert asked.since() == []
