@@ -26,6 +26,11 @@ def running() -> Iterator[Process]:
     return _from_proc() if (_PROC / "self/stat").exists() else _from_ps()
 
 
+def alive(pid: int) -> bool:
+    """Also not a zombie: some containers' first process is slow to reap."""
+    return any(process.pid == pid for process in running())
+
+
 def _from_proc() -> Iterator[Process]:
     for entry in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):

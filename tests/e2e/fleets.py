@@ -21,6 +21,7 @@ import pytest
 from scripts.chaos import drill
 from scripts.fleet import balancer, control
 from scripts.keeper import family
+from scripts.processes import alive
 from scripts.running import ROOT
 from scripts.stack import Stack, stack
 from service.settings import LimitSettings
@@ -106,7 +107,7 @@ class Fleet:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not any(map(_alive, pids)), what="all of it has ended")
+        eventually(lambda: not any(map(alive, pids)), what="all of it has ended")
 
     def await_all_ready(self) -> None:
         def ready() -> bool:
@@ -127,13 +128,6 @@ class Fleet:
             [sys.executable, "-m", "scripts.fleet", word, "--data", str(self.home)],
             cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 @contextmanager

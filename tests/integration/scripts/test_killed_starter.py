@@ -16,7 +16,7 @@ import pytest
 
 from scripts.devservers import EmbeddedPostgres
 from scripts.keeper import family
-from scripts.processes import running
+from scripts.processes import alive
 from tests.integration.scripts.test_embedded_servers import listens, recall
 from tests.support.servers import scratch_directory
 from tests.support.waiting import eventually
@@ -64,11 +64,6 @@ def starter() -> Iterator[Starter]:
         process.kill()
         process.__exit__(None, None, None)
         eventually(started.gone)
-
-
-def alive(pid: int) -> bool:
-    """Also not a zombie: some containers' first process is slow to reap."""
-    return pid in {process.pid for process in running()}
 
 
 def test_servers_end_with_a_starter_that_was_killed(starter: Starter) -> None:
