@@ -1,4 +1,4 @@
-"""A program for test_server: Tollgate's serving with a tiny application in place of its own."""
+"""A program for the tests beside it: Tollgate's serving, a tiny application in place of its own."""
 
 import asyncio
 import os
