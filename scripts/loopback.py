@@ -104,7 +104,7 @@ class LoopbackServer(ABC):
         fixed = self._port is not None
         for _ in range(START_ATTEMPTS):
             if not fixed:
-                self._port = free_port()
+                self.choose_ports()
             self._launch()
             if self._wait_until_answering():
                 return
@@ -134,6 +134,10 @@ class LoopbackServer(ABC):
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def choose_ports(self) -> None:
+        """Before each attempt of the first start."""
+        self._port = free_port()
 
     def prepare(self) -> None:  # noqa: B027 (only some servers need it)
         """Whatever must be in the data directory before the program starts."""

@@ -31,10 +31,11 @@ class ClusterNode(MadeServer):
         super().__init__(
             directory,
             make,
-            *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
+            *("--cluster-enabled", "yes"),
             # A node that is down must not take the others' slots with it.
             *("--cluster-require-full-coverage", "no"),
-            *("--cluster-node-timeout", str(round(NODE_TIMEOUT_S * 1000))),
+            # While they join: whoever is not heard for so long is forgotten before it is known.
+            *("--cluster-node-timeout", str(round(_READY_WITHIN_S * 1000))),
             # A node whose last slot has moved away stays what it is.
             *("--cluster-allow-replica-migration", "no"),
             # However little it has heard of its primary of late.
@@ -42,12 +43,21 @@ class ClusterNode(MadeServer):
             *more,
         )
 
+    def choose_ports(self) -> None:
+        super().choose_ports()
+        self._bus_port = free_port()
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--cluster-port", str(self._bus_port)]
+
 
 class ValkeyCluster:
     """Started, joined and covering all slots when made; the primaries are the first three nodes."""
 
-    def __init__(self, stack: ExitStack, home: Path, make: Make, *, replicas: bool) -> None:
-        self._stack, self._home, self._make = stack, home, make
+    def __init__(
+        self, stack: ExitStack, home: Path, make: Make, *more: str, replicas: bool
+    ) -> None:
+        self._stack, self._home, self._make, self._more = stack, home, make, more
         self._numbers = itertools.count()
         self._clients: list[Any] = []
         self.nodes: list[ClusterNode] = []
@@ -61,11 +71,13 @@ class ValkeyCluster:
         for number in range(PRIMARIES, len(self.nodes)):
             self._clients[number].cluster("REPLICATE", self._ids[number - PRIMARIES])
         eventually(self._all_copied, within_s=_READY_WITHIN_S)
+        self._hurry()
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
-        return f"redis+cluster://{hosts}"
+        scheme = "rediss" if self._make.tls else "redis"
+        hosts = ",".join(f"127.0.0.1:{node.told_port}" for node in self.nodes)
+        return f"{scheme}+cluster://{hosts}"
 
     def flush(self) -> None:
         for client, node in zip(self._clients, self.nodes, strict=True):
@@ -104,14 +116,15 @@ class ValkeyCluster:
     def move_key(self, key: str, name: str, target: int) -> None:
         """One key of the slot, while the others stay."""
         source = self._clients[self.holder(key)]
-        source.migrate("127.0.0.1", self.nodes[target].port, name, 0, 5000)
+        source.migrate("127.0.0.1", self.nodes[target].told_port, name, 0, 5000)
 
     def end_move(self, key: str, target: int) -> None:
         """The keys, then the slot (MOVED)."""
         slot, source = key_slot(key.encode()), self.holder(key)
         held = self._clients[source].cluster("GETKEYSINSLOT", slot, 1000)
         for name in held:
-            self._clients[source].migrate("127.0.0.1", self.nodes[target].port, name, 0, 5000)
+            port = self.nodes[target].told_port
+            self._clients[source].migrate("127.0.0.1", port, name, 0, 5000)
         for number in (target, source):
             self._clients[number].cluster("SETSLOT", slot, "NODE", self._ids[target])
 
@@ -119,6 +132,7 @@ class ValkeyCluster:
         """An empty primary that all the others know."""
         self._started()
         eventually(self._whole, within_s=_READY_WITHIN_S)
+        self._hurry()
         return len(self.nodes) - 1
 
     def fail_over(self, number: int) -> int:
@@ -150,22 +164,28 @@ class ValkeyCluster:
             node.resume()
             node.start()
         eventually(self._all_copied, within_s=_READY_WITHIN_S)
+        self._hurry()
 
     def close(self) -> None:
         for client in self._clients:
             client.close()
 
     def _started(self) -> Any:
-        node = ClusterNode(self._home / f"node-{next(self._numbers)}", self._make)
+        node = ClusterNode(self._home / f"node-{next(self._numbers)}", self._make, *self._more)
         self._stack.enter_context(node)
         client: Any = redis.Redis(port=node.port)
         for other, known in zip(self._clients, self.nodes, strict=True):
             bus = other.config_get("cluster-port")["cluster-port"]
-            client.cluster("MEET", "127.0.0.1", known.port, bus)
+            client.cluster("MEET", "127.0.0.1", known.told_port, bus)
         self.nodes.append(node)
         self._clients.append(client)
         self._ids.append(client.cluster("MYID").decode())
         return client
+
+    def _hurry(self) -> None:
+        """All are there: from now on, whoever is silent is missed soon."""
+        for client in self._clients:
+            client.config_set("cluster-node-timeout", round(NODE_TIMEOUT_S * 1000))
 
     def _all_copied(self) -> bool:
         """Every replica has caught up, and every node knows it."""
@@ -192,9 +212,12 @@ class ValkeyCluster:
 
 
 @contextmanager
-def valkey_cluster(make: Make = VALKEY, *, replicas: bool = False) -> Iterator[ValkeyCluster]:
+def valkey_cluster(
+    make: Make = VALKEY, *more: str, replicas: bool = False
+) -> Iterator[ValkeyCluster]:
+    """``more``: arguments of the nodes."""
     with ExitStack() as stack:
         home = stack.enter_context(scratch_directory())
-        cluster = ValkeyCluster(stack, home, make, replicas=replicas)
+        cluster = ValkeyCluster(stack, home, make, *more, replicas=replicas)
         stack.callback(cluster.close)
         yield cluster

@@ -11,7 +11,6 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from scripts.valkey import EmbeddedValkey
 from tests.support.redises import MadeServer, Make
 from tests.support.servers import scratch_directory
 from tests.support.waiting import eventually
@@ -25,19 +24,24 @@ _READY_WITHIN_S = 30.0
 class SentinelServer(MadeServer):
     """One sentinel; it writes what it learns into its configuration."""
 
-    def __init__(self, directory: Path, make: Make, primary: EmbeddedValkey) -> None:
+    def __init__(self, directory: Path, make: Make, primary: MadeServer) -> None:
         super().__init__(directory, make)
         self._primary = primary
 
     def command(self) -> list[str]:
         program, *_ = super().command()
+        words = self._encryption()
+        encryption = [
+            f"{name.removeprefix('--')} {value}\n"
+            for name, value in zip(words[::2], words[1::2], strict=True)
+        ]
         file = self.data / "sentinel.conf"
         if not file.exists():
             file.write_text(
                 f"port {self.port}\nbind 127.0.0.1\ndir {self.data}\n"
-                f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary.port} 2\n"
+                f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary.told_port} 2\n"
                 f"sentinel down-after-milliseconds {SERVICE} {round(DOWN_AFTER_S * 1000)}\n"
-                f"sentinel failover-timeout {SERVICE} 5000\n"
+                f"sentinel failover-timeout {SERVICE} 5000\n" + "".join(encryption)
             )
             self.account.own(file)
         return [program, str(file), "--sentinel"]
@@ -47,11 +51,12 @@ class WatchedPair:
     """``servers``: the primary at first, and its replica."""
 
     def __init__(self, stack: ExitStack, home: Path, make: Make, *more: str) -> None:
+        self._make = make
         quick = ("--repl-diskless-sync-delay", "0", *more)
         self.servers = [MadeServer(home / f"server-{n}", make, *quick) for n in range(2)]
         for server in self.servers:
             stack.enter_context(server)
-        self.client(1).replicaof("127.0.0.1", self.servers[0].port)
+        self.client(1).replicaof("127.0.0.1", self.servers[0].told_port)
         self.sentinels = [
             SentinelServer(home / f"sentinel-{n}", make, self.servers[0]) for n in range(3)
         ]
@@ -62,8 +67,9 @@ class WatchedPair:
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{hosts}/{SERVICE}"
+        scheme = "rediss" if self._make.tls else "redis"
+        hosts = ",".join(f"127.0.0.1:{sentinel.told_port}" for sentinel in self.sentinels)
+        return f"{scheme}+sentinel://{hosts}/{SERVICE}"
 
     def client(self, number: int) -> Any:
         return _asked(self.servers[number])
@@ -79,7 +85,7 @@ class WatchedPair:
                 named = _asked(sentinel)
                 ports.append(named.sentinel_get_master_addr_by_name(SERVICE)[1])
         port = max(ports, key=ports.count)
-        return next(n for n, server in enumerate(self.servers) if server.port == port)
+        return next(n for n, server in enumerate(self.servers) if server.told_port == port)
 
     def await_takeover(self, before: int) -> int:
         eventually(lambda: self.primary() != before, within_s=_READY_WITHIN_S)
