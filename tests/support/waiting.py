@@ -6,10 +6,8 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
-
-Found = TypeVar("Found")
+from collections.abc import Callable
+from typing import Any
 
 
 def eventually(holds: Callable[[], object], *, within_s: float = 20.0, what: str = "") -> None:
@@ -22,19 +20,22 @@ def eventually(holds: Callable[[], object], *, within_s: float = 20.0, what: str
         pause.wait(0.02)
 
 
-async def until(
-    probe: Callable[[], Found | Awaitable[Found]], *, within_s: float = 40.0, what: str = ""
-) -> Found:
-    """As ``eventually``, while this loop's other tasks go on; what was found first."""
+async def until(probe: Callable[[], object], *, within_s: float = 40.0, what: str = "") -> Any:
+    """As ``eventually``, while this loop's other tasks go on; ``probe`` may be a coroutine's.
+
+    Returns what was found.
+    """
+    limit = asyncio.timeout(within_s)
     try:
-        async with asyncio.timeout(within_s) as limit:
+        async with limit:
             while True:
-                seen = probe()
-                found = cast("Found", await seen if inspect.isawaitable(seen) else seen)
+                found = probe()
+                if inspect.isawaitable(found):
+                    found = await found
                 if found:
                     return found
                 await asyncio.sleep(0.005)
     except TimeoutError:
         if not limit.expired():
-            raise
+            raise  # one of the probe's own
         raise AssertionError(f"not within {within_s:g} s: {what or probe}") from None
