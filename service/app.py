@@ -158,6 +158,7 @@ def _set_service_keys(app: web.Application, services: Services) -> None:
     app[keys.STATUSES] = services.statuses
     app[keys.LIMITER] = services.limiter
     app[keys.RULES] = services.rules
+    app[keys.OVERLOAD] = services.overload
     app[keys.BREAKER] = services.breaker
     app[keys.HEALTH] = services.health
     app[keys.METRICS] = services.metrics

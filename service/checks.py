@@ -17,6 +17,7 @@ from service.errors import DatabaseBusy, DependencyError, StoreUnavailable
 from service.flows.changes import FlowChanges
 from service.health import Check, ComponentState, Health, Mode
 from service.metrics import Metrics
+from service.overload.overload import Overload
 from service.payments.gateway import PaymentGateway
 from service.payments.key import KeyWatch
 from service.store.client import Store, refused
@@ -39,6 +40,7 @@ class Watched:
     breaker: Breaker
     gateway: PaymentGateway
     key: KeyWatch
+    overload: Overload
     metrics: Metrics
 
 
@@ -51,6 +53,7 @@ def health_of(parts: Watched) -> Health:
     health.register("cache", _check_of_cache(parts.cache), critical=False)
     health.register("changes", _check_of_changes(parts.changes, parts.metrics), critical=False)
     health.register("payment", _check_of_payment(parts), critical=False)
+    health.register("load", _check_of_load(parts.overload), critical=False)
     return health
 
 
@@ -83,6 +86,16 @@ def _check_of_cache(cache: TieredCache) -> Check:
         return ComponentState("ok", detail=asdict(cache.statistics()))
 
     return flow_cache
+
+
+def _check_of_load(overload: Overload) -> Check:
+    async def load() -> ComponentState:
+        status = overload.status()
+        if status.shedding:
+            return ComponentState("degraded", detail=asdict(status), mode=Mode.OVERLOADED)
+        return ComponentState("ok", detail=asdict(status))
+
+    return load
 
 
 def _check_of_payment(parts: Watched) -> Check:

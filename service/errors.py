@@ -235,6 +235,16 @@ class DeadlineExceeded(TollgateError):
     code = "deadline-exceeded"
 
 
+class Overloaded(TollgateError):
+    """This service has more to do than it can; nothing was started."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str | None = None, retry_after_s: float = 2.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Draining(TollgateError):
     """This worker is shutting down; another one will take the request."""
 

@@ -43,6 +43,7 @@ class Mode(StrEnum):
     CHANGES_UNHEARD = "changes_unheard"
     PAYMENT_OPEN = "payment_open"
     PAYMENT_KEY_UNUSABLE = "payment_key_unusable"
+    OVERLOADED = "overloaded"
     #: Not a part but the asking failed: nothing has been heard of it for too long, or the check of
     #: a part that cannot be away is broken.
     UNCHECKED = "unchecked"

@@ -36,6 +36,7 @@ from service.jobs.runs import Runs
 from service.jobs.settlement import Settler
 from service.jobs.statuses import CHANNEL, Statuses
 from service.metrics import Metrics
+from service.overload.overload import Overload
 from service.payments.client import PaymentClient
 from service.payments.gateway import PaymentGateway
 from service.payments.key import KeyWatch
@@ -67,6 +68,7 @@ class Services:
     listener: Listener
     breaker: Breaker
     limiter: Limiter
+    overload: Overload
     rules: Rules
     catalog: Catalog
     changes: FlowChanges
@@ -174,9 +176,17 @@ async def connect(
         )
         stack.push_async_callback(statuses.close)
         listener.on(CHANNEL, statuses.told, gap=statuses.gap)
+        overload = Overload(
+            settings.overload,
+            metrics.overload,
+            # What waits for news, or for the payment service, is not to be done by this worker.
+            aside=lambda: metrics.status.waiting + gateway.in_flight,
+        )
         key = KeyWatch(gateway, network=settings.payment.network)
         health = health_of(
-            Watched(store, limiter, database, cache, changes, breaker, gateway, key, metrics)
+            Watched(
+                store, limiter, database, cache, changes, breaker, gateway, key, overload, metrics
+            )
         )
         services = Services(
             metrics=metrics,
@@ -185,6 +195,7 @@ async def connect(
             listener=listener,
             breaker=breaker,
             limiter=limiter,
+            overload=overload,
             rules=Rules(
                 settings.limits,
                 PublishedLimits(store),
@@ -218,6 +229,7 @@ def _show(settings: Settings, services: Services) -> None:
     """What metrics ask the parts for when they are collected."""
     metrics, capacity = services.metrics, services.metrics.capacity
     metrics.degraded.watch(Mode, lambda: services.health.snapshot().modes)
+    metrics.overload.watch(services.overload.status)
     pool = services.database.status
     capacity.watch("database_connections", lambda: pool().used, limit=pool().maximum)
     gateway, bulkhead = services.gateway, settings.payment.bulkhead
@@ -232,6 +244,8 @@ def _show(settings: Settings, services: Services) -> None:
 async def _start_background(
     stack: AsyncExitStack, settings: Settings, services: Services, run_loop: Loop, owner: str
 ) -> None:
+    services.overload.start()
+    stack.callback(services.overload.stop)
     await services.limiter.start()
     await services.rules.start()
     stack.push_async_callback(services.rules.stop)

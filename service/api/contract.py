@@ -60,7 +60,7 @@ class Route:
             kinds += [errors.MalformedBody, errors.BodyTooLarge, errors.UnsupportedMediaType]
         if self.policy is not None:
             found[HTTPStatus.TOO_MANY_REQUESTS] = {"quota-exceeded": None}
-            kinds += [errors.ClientDenied, errors.StoreUnavailable]
+            kinds += [errors.ClientDenied, errors.Overloaded, errors.StoreUnavailable]
         for kind in kinds:
             for each in _with_descendants(kind):
                 found.setdefault(problems.status_of(each), {})[each.code] = None

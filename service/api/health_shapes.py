@@ -146,6 +146,21 @@ class PaymentDetail(_Detail):
     history: list[Transition] | None = None
 
 
+class LoadDetail(_Detail):
+    """How much this worker has in hand, and whether it turns requests away."""
+
+    in_flight: int | None = Field(default=None, description="Limited requests in hand.")
+    limit: int | None = Field(
+        default=None, description="So many at once while requests are being turned away."
+    )
+    queue_delay_ms: float | None = Field(
+        default=None, description="How long what is ready waits for its turn."
+    )
+    shedding: bool | None = Field(
+        default=None, description="Have requests been turned away in the last seconds?"
+    )
+
+
 class _Component(_Shape):
     state: Literal["ok", "degraded", "down"]
     latency_ms: float | None = Field(default=None, description="Of the last check.")
@@ -188,6 +203,12 @@ class PaymentView(_Component):
     detail: PaymentDetail
 
 
+class LoadView(_Component):
+    """What this worker has to do."""
+
+    detail: LoadDetail
+
+
 class Components(_Shape):
     """All parts, as this worker last saw them."""
 
@@ -197,6 +218,7 @@ class Components(_Shape):
     cache: CacheView
     changes: ChangesView
     payment: PaymentView
+    load: LoadView
 
 
 class DetailedHealthView(HealthView):

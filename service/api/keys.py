@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from service.jobs.lifecycle import Lifecycle
     from service.jobs.statuses import Statuses
     from service.metrics import Metrics
+    from service.overload.overload import Overload
     from service.settings import LoggingSettings, ServerSettings
 
 
@@ -66,6 +67,7 @@ STATUSES: web.AppKey[Statuses] = web.AppKey("statuses")
 LIMITER: web.AppKey[Limiter] = web.AppKey("limiter")
 #: What is charged for a request: ``request.app[RULES].current.judge(route_class, client)``.
 RULES: web.AppKey[Rules] = web.AppKey("rules")
+OVERLOAD: web.AppKey[Overload] = web.AppKey("overload")
 BREAKER: web.AppKey[Breaker] = web.AppKey("breaker")
 HEALTH: web.AppKey[Health] = web.AppKey("health")
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")

@@ -41,6 +41,7 @@ STATUSES: Mapping[type[errors.TollgateError], HTTPStatus] = {
     errors.PaymentOutcomeUnknown: HTTPStatus.GATEWAY_TIMEOUT,
     errors.PaymentRejected: HTTPStatus.BAD_GATEWAY,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Draining: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 #: Failures that HTTP itself knows, by status: code and title.

@@ -18,6 +18,7 @@ from service.metrics.census import JobCensus
 from service.metrics.changes import ChangeCounts
 from service.metrics.degraded import Capacity, DegradedModes
 from service.metrics.outbound import OutboundCounts
+from service.metrics.overload import OverloadCounts
 from service.metrics.pool import DatabaseCounts
 from service.metrics.status import StatusCounts
 from service.metrics.worker import WorkerCounts
@@ -35,6 +36,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.admission = AdmissionCounts(registry)
+        self.overload = OverloadCounts(registry)
         self.database = DatabaseCounts(registry)
         self.cache = CacheCounts(registry)
         self.changes = ChangeCounts(registry)

@@ -32,6 +32,7 @@ from service.settings.sections import (
     DatabaseSettings,
     JobSettings,
     LoggingSettings,
+    OverloadSettings,
     PaymentSettings,
     RedisSettings,
     ServerSettings,
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
     cache: CacheSettings = CacheSettings()
     limits: LimitSettings = LimitSettings()
+    overload: OverloadSettings = OverloadSettings()
     jobs: JobSettings = JobSettings()
     admin: AdminSettings = AdminSettings()
     shop: ShopSettings = ShopSettings()

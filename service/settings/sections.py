@@ -159,6 +159,16 @@ class CacheSettings(Section):
     wait_seconds: float = Field(default=1.0, gt=0, le=30)
 
 
+class OverloadSettings(Section):
+    #: Turn requests away while this worker has more to do than it can.
+    enabled: bool = True
+    #: What is ready may wait so long for its turn in a worker. Once it waits twice as long, so many
+    #: are turned away that it holds.
+    queue_delay: Seconds = 0.005
+    #: So many requests at once are never too many.
+    least_requests: int = Field(default=16, ge=1, le=10_000)
+
+
 class JobSettings(Section):
     concurrency: int = Field(default=20, ge=1, le=10_000)
     lease_seconds: Seconds = 30.0

@@ -22,6 +22,8 @@ from service import health as health_module
 from service.api import keys
 from service.api.health_shapes import RedisView
 from service.health import Health, Mode
+from service.overload import overload as overload_module
+from service.overload.models import Priority
 from tests.support.gate import TEXT, Gate, OpenGate
 from tests.support.servers import execute, migrate
 
@@ -192,6 +194,22 @@ class TestModes:
     async def test_payment_key_unusable(self, open_gate: OpenGate) -> None:
         gate = await open_gate(payment={"api_key": "nobodys"})
         await comes(gate, Mode.PAYMENT_KEY_UNUSABLE)
+
+    async def test_overloaded(self, open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(overload_module, "QUIET_S", 1.0)
+        # Any wait is too long here, and two requests at once are too many.
+        load = {"queue_delay": 1e-6, "least_requests": 1}
+        gate = await open_gate(limits=UNLIMITED, overload=load)
+        await comes(gate)
+        overload = gate.app[keys.OVERLOAD]
+        in_hand = [overload.enter(Priority.READ, "ip:192.0.2.1") for _ in range(5)]
+        async with asyncio.timeout(10):
+            while (await gate.get("/flows")).status != 503:
+                await asyncio.sleep(0.01)
+        for _ in in_hand:
+            overload.leave()
+        await comes(gate, Mode.OVERLOADED)
+        await comes(gate)
 
     async def test_unchecked(self, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
         await comes(gate)

@@ -7,7 +7,7 @@ of ``admission`` is inside the budget, and nothing of a denied request is parsed
 The fast way takes them all in one coroutine round each handler (``way``, ``service.api.doorway``),
 the plain way in five nested middlewares; both call the same functions, and ``tests/api`` holds both
 to the same promises. One thing comes earlier in the fast way: a request that is known to find no
-room is refused before it gets a budget, as refusing it waits for nothing.
+room is refused, or turned away by the overload protection, before it gets a budget.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One line in the log for each request: who asked for what, and what became of it.
 
 ``access_sample`` is the share of requests that get one. Failures always do, a refusal for its
-limit does not: a flood of those must not become a flood in the log.
+limit or for overload does not: a flood of those must not become a flood in the log.
 
 Reason for the second way of writing it: through structlog's processors a line costs 18 µs (37 under
 load), as much as the bare handler; put together here, from parts that most lines have in common,
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 import structlog
 
 from service import logs
+from service.errors import Overloaded
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -36,6 +37,7 @@ MOST_FRAMES = 1024
 _MAX_PATH = 200
 _MAX_METHOD = 20
 _DENIED = 429
+_OVERLOADED = Overloaded.code
 
 log = structlog.get_logger()
 _random = random.Random()  # noqa: S311 - which requests to tell of, not secrets
@@ -51,14 +53,16 @@ def write(
     sample: float,
 ) -> None:
     """Write the line of a request that has just ended, if it is to have one."""
-    if sample < 1 and (status < 400 or status == _DENIED) and _random.random() >= sample:
+    refused = status == _DENIED or record.problem == _OVERLOADED
+    if sample < 1 and (status < 400 or refused) and _random.random() >= sample:
         return
     path = url.raw_path[:_MAX_PATH]
     if not path.isascii():
         path = path.encode("ascii", "backslashreplace").decode()
     duration_ms = (time.monotonic() - record.received_s) * 1000
     stream = logs.json_stream()
-    if stream is None or status >= 500 or "@" in path or "=" in path:
+    failed = status >= 500 and not refused
+    if stream is None or failed or "@" in path or "=" in path:
         _write_through_structlog(method, record, status, route, path, round(duration_ms, 2))
     else:
         _together.add(stream, _line(method, record, status, route, path, duration_ms))
@@ -182,7 +186,7 @@ def _write_through_structlog(
     path: str,
     duration_ms: float,
 ) -> None:
-    tell: Any = log.warning if status >= 500 else log.info
+    tell: Any = log.warning if status >= 500 and record.problem != _OVERLOADED else log.info
     optional = {
         "policy": record.policy,
         "key": _key(record),

@@ -1,4 +1,8 @@
-"""May this request come in? Asked before anything of it is parsed or read."""
+"""May this request come in? Asked before anything of it is parsed or read.
+
+First what is known to be denied, which costs least; then whether this worker has room for it at
+all; only then is it charged, so that a request turned away is charged nowhere.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.api import keys, refusals
+from service.api.middlewares.overload import turned_away
 from service.errors import ClientDenied
+from service.overload.models import priority_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from service.admission.rules import Rules
     from service.api.keys import RequestRecord
     from service.metrics.admission import AdmissionCounts
+    from service.overload.overload import Overload
 
 #: How a refusal is written.
 Refusal = TypeVar("Refusal", bound=web.Response)
@@ -28,16 +35,26 @@ DEFAULT_POLICY = "default"
 
 @web.middleware
 async def admission(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Charge the route's policies to the client; refuse with the problem ``quota-exceeded``."""
+    """Charge the route's policies to the client; refuse with ``quota-exceeded``, or turn it away
+    with ``overloaded``.
+    """
     name = policy_name(request)
     if name is None:
         return await handler(request)
     app = request.app
-    gate = Gate(app[keys.RULES], app[keys.LIMITER], app[keys.METRICS].admission, refusals.refuse)
+    counts, overload = app[keys.METRICS].admission, app[keys.OVERLOAD]
+    gate = Gate(app[keys.RULES], app[keys.LIMITER], overload, counts, refusals.refuse)
     record = request[keys.RECORD]
     charges = gate.charges(record, name)
-    refused = gate.refusal_at_once(record, charges) or await gate.refusal(record, charges)
-    return refused if refused is not None else await handler(request)
+    if (refused := gate.refusal_at_once(record, charges)) is not None:
+        return refused
+    if not overload.enter(priority_of(name), record.client.principal):
+        return await turned_away(overload, record, fast=False)
+    try:
+        refused = await gate.refusal(record, charges)
+        return refused if refused is not None else await handler(request)
+    finally:
+        overload.leave()
 
 
 class Gate(Generic[Refusal]):
@@ -47,11 +64,14 @@ class Gate(Generic[Refusal]):
         self,
         rules: Rules,
         limiter: Limiter,
+        overload: Overload,
         counts: AdmissionCounts,
         refuse: Callable[[Decision, RequestRecord], Refusal],
     ) -> None:
         self._rules = rules
         self._limiter = limiter
+        #: Asked between the second question and the third.
+        self.overload = overload
         self._counts = counts
         self._refuse = refuse
 

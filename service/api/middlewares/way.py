@@ -24,10 +24,12 @@ from service.api.middlewares.admission import DEFAULT_POLICY, Gate
 from service.api.middlewares.context import CLIENT_GONE, identify, known_method, record_of, stamp
 from service.api.middlewares.deadline import check_late, give_budget, meaning, wanted_s
 from service.api.middlewares.errors import answer_to
+from service.api.middlewares.overload import turned_away
 from service.api.middlewares.sweep import Sweep
 from service.api.refusals import Refusals
 from service.api.rendered import Rendered
 from service.metrics.http import NOT_MATCHED
+from service.overload.models import Priority, priority_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from service.api.keys import RequestRecord
     from service.metrics import HttpCounts
     from service.metrics.http import RouteCounts
+    from service.overload.overload import Overload
 
     #: By method and scheme.
     _CountsByLabels = dict[tuple[str, str], RouteCounts]
@@ -55,12 +58,14 @@ class Way:
 
     def around(self, handler: Handler, *, route: str, policy: str | None) -> Handler:
         """The handler of one route of the table, with all steps before and after it."""
-        return partial(self._serve, Stop(handler, route, policy if self._limited else None, {}))
+        stop = Stop(handler, route, policy if self._limited else None, {}, _priority(policy))
+        return partial(self._serve, stop)
 
     def around_unmatched(self, handler: Handler) -> Handler:
         """The handler for what is in no route table."""
         policy = DEFAULT_POLICY if self._limited else None
-        return partial(self._serve, Stop(handler, None, policy, self._counts_of_unmatched))
+        counts = self._counts_of_unmatched
+        return partial(self._serve, Stop(handler, None, policy, counts, _priority(policy)))
 
     async def _serve(self, stop: Stop, request: web.Request) -> web.StreamResponse:
         parts = self._parts or self._open(request.app)
@@ -104,7 +109,9 @@ class Way:
         gate = None
         if self._limited:
             counts = app[keys.METRICS].admission
-            gate = Gate(app[keys.RULES], app[keys.LIMITER], counts, Refusals().refuse)
+            gate = Gate(
+                app[keys.RULES], app[keys.LIMITER], app[keys.OVERLOAD], counts, Refusals().refuse
+            )
         self._parts = _Parts(
             sweep=Sweep(asyncio.get_running_loop()),
             identity=app[keys.IDENTITY],
@@ -122,6 +129,8 @@ class Stop(NamedTuple):
     route: str | None
     policy: str | None
     counts: _CountsByLabels
+    #: Of those that have a policy.
+    priority: Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +174,16 @@ class _Again:
         return refused.whole(lines)
 
 
+def _priority(policy: str | None) -> Priority:
+    return priority_of(policy or DEFAULT_POLICY)
+
+
 async def _answer(
     request: web.Request, stop: Stop, record: RequestRecord, parts: _Parts
 ) -> web.StreamResponse:
     """The answer, whatever happens: errors > deadline > admission > handler."""
     gate, task, over = parts.gate, None, False
+    entered: Overload | None = None
     charges: Sequence[Charge] = ()
     try:
         if gate is not None and stop.policy is not None:
@@ -179,16 +193,21 @@ async def _answer(
             if refused is not None:
                 Doorman.call(request, _Again(stop, parts, gate, request).refuse)
                 return refused
-        limit_s = wanted_s(request, parts.timeout_s)
-        budget = give_budget(record, limit_s)
-        task = parts.sweep.watch(budget.at_s, early=limit_s < parts.timeout_s)
+            if not gate.overload.enter(stop.priority, record.client.principal):
+                return await turned_away(gate.overload, record, fast=True)
+            entered = gate.overload
         try:
+            limit_s = wanted_s(request, parts.timeout_s)
+            budget = give_budget(record, limit_s)
+            task = parts.sweep.watch(budget.at_s, early=limit_s < parts.timeout_s)
             refused = None
             if charges and gate is not None:
                 refused = await gate.refusal(record, charges)
             response = refused or await stop.handler(request)
         finally:
             over = parts.sweep.leave(task)
+            if entered is not None:
+                entered.leave()
         if over:
             check_late(response)
         return response

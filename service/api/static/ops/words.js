@@ -77,5 +77,6 @@ export const MODES = {
   changes_unheard: "Changes of flows are not heard: they show only when caches grow old.",
   payment_open: "The payment breaker is not closed: paid orders are refused at once.",
   payment_key_unusable: "The payment service does not accept our key.",
+  overloaded: "A worker has more to do than it can, and turns requests away: sales first, cached reads last.",
   unchecked: "A health check gives no answer.",
 };

@@ -1,0 +1,40 @@
+"""Which clients have had more than others of late."""
+
+from __future__ import annotations
+
+#: Clients known at a time; further ones count as new. Bounds memory, and the time to fade.
+MOST_CLIENTS = 1024
+
+
+class Crowd:
+    """Requests let in by principal, the older ones counting less and less."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, int] = {}
+        self._all = 0
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def note(self, principal: str) -> None:
+        """One of this principal's was let in."""
+        number = self._recent.get(principal)
+        if number is None:
+            if len(self._recent) >= MOST_CLIENTS:
+                return
+            number = 0
+        self._recent[principal] = number + 1
+        self._all += 1
+
+    def above_average(self, principal: str) -> bool:
+        """Has it had more than the average of all that came? Never one that is alone."""
+        return self._recent.get(principal, 0) * len(self._recent) > self._all
+
+    def fade(self) -> None:
+        """Half of it is forgotten."""
+        self._recent = {name: number // 2 for name, number in self._recent.items() if number > 1}
+        self._all = sum(self._recent.values())
+
+    def clear(self) -> None:
+        self._recent = {}
+        self._all = 0

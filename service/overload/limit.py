@@ -1,0 +1,58 @@
+"""How many requests at once keep the wait short: found by trying, never configured.
+
+A gradient rule, after Netflix's concurrency-limits and Envoy's adaptive concurrency, but judged by
+the delay alone (as WeChat's DAGOR and CoDel do): a ratio of response times would take a payment
+service that has become slow for an overload. Too long a wait lowers the limit by as much as it is
+too long; a short one, while requests are being turned away, raises it by the room that is left; a
+time without either lifts it. There is no limit until one is needed, so the first is made of what
+there was in flight when the wait was found too long.
+"""
+
+from __future__ import annotations
+
+import math
+
+#: No limit until the wait is so many times as long as it may be: what one holds to is stricter
+#: than what one begins with, or it would come and go.
+ALARM = 2.0
+#: No single look takes more than half: it may have been a stroke of bad luck.
+MOST_CUT = 0.5
+#: Looks without anybody turned away and with short waits, after which the limit is lifted.
+CALM_LOOKS = 20
+
+
+class AdaptiveLimit:
+    """``value`` is None while there is none. Pure: ``look`` is told all it needs."""
+
+    def __init__(self, *, target_s: float, least: int) -> None:
+        self._target_s = target_s
+        self._least = least
+        self._calm = 0
+        self.value: float | None = None
+
+    def look(self, delay_s: float, *, in_flight: int, pressed: bool) -> None:
+        """After some time with this delay and at most so many in flight; ``pressed``: all there
+        was room for, and more, had come.
+        """
+        if self.value is None:
+            if delay_s > self._target_s * ALARM and in_flight > self._least:
+                self.value = self._cut(in_flight, delay_s)
+                self._calm = 0
+        elif delay_s > self._target_s:
+            # What was never reached holds nothing back: what there was is too much already.
+            base = self.value if pressed else min(self.value, in_flight)
+            self.value = self._cut(base, delay_s)
+            self._calm = 0
+        elif pressed:
+            self.value += 2 * math.sqrt(self.value) * (1 - delay_s / self._target_s)
+            self._calm = 0
+        else:
+            self._calm += 1
+            if self._calm >= CALM_LOOKS:
+                self.value = None
+
+    def _cut(self, base: float, delay_s: float) -> float:
+        return max(self._least, base * max(MOST_CUT, self._target_s / delay_s))
+
+    def __repr__(self) -> str:
+        return f"<AdaptiveLimit {'none' if self.value is None else int(self.value)}>"

@@ -1,0 +1,60 @@
+"""Who is turned away first, and how this worker stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+
+class Priority(IntEnum):
+    """Kinds of requests, those that are turned away first before those that are last."""
+
+    SALE = 0
+    OTHER = 1
+    STATUS = 2
+    READ = 3
+    HEALTH = 4
+
+
+#: By route class; all others are OTHER. What is counted against no one (probes) is never asked.
+PRIORITIES: Mapping[str, Priority] = {
+    # A run not yet bought is lost to nobody; it can be bought a second later, or elsewhere.
+    "start_job": Priority.SALE,
+    "status": Priority.STATUS,
+    # From memory: refusing them would cost nearly as much as answering them.
+    "flows": Priority.READ,
+    "input_schema": Priority.READ,
+    "demo": Priority.READ,
+    "availability": Priority.READ,
+    "health": Priority.HEALTH,
+}
+
+#: The part of the limit that each kind may fill, all kinds counted together. More than one: asked
+#: rarely, cheap, and what people look at when all else is refused.
+SHARES: Mapping[Priority, float] = {
+    Priority.SALE: 0.5,
+    Priority.OTHER: 0.7,
+    Priority.STATUS: 0.85,
+    Priority.READ: 1.0,
+    Priority.HEALTH: 2.0,
+}
+
+#: limit: no room for its kind; share: none for a client that has more than others.
+Reason = Literal["limit", "share"]
+
+
+def priority_of(route_class: str) -> Priority:
+    """The kind of a request, by the class of its route."""
+    return PRIORITIES.get(route_class, Priority.OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class OverloadStatus:
+    """For operators; ``limit`` is None while all are let in."""
+
+    limit: int | None
+    in_flight: int
+    queue_delay_ms: float
+    shedding: bool
