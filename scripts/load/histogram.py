@@ -25,7 +25,7 @@ _WRAP = struct.Struct(">ii")
 
 
 class Histogram:
-    """How often which latency was seen; sum and maximum are exact while it is not decoded."""
+    """How often which latency was seen; sum and maximum are exact."""
 
     __slots__ = ("counts", "max_us", "total_us")
 
@@ -41,8 +41,7 @@ class Histogram:
 
     def record(self, us: int) -> None:
         if us > self.max_us:
-            if us > HIGHEST_US:
-                us = HIGHEST_US
+            us = min(us, HIGHEST_US)
             self.max_us = us
         self.total_us += us
         bucket = us.bit_length() - _WITHIN_BITS
@@ -70,46 +69,6 @@ class Histogram:
         plain = _HEAD.pack(_PLAIN, len(payload), 0, DIGITS, 1, HIGHEST_US, 1.0) + payload
         packed = zlib.compress(plain)
         return base64.b64encode(_WRAP.pack(_COMPRESSED, len(packed)) + packed).decode()
-
-    @classmethod
-    def decode(cls, text: str) -> Histogram:
-        """From what ``encode`` made; raises ValueError for anything else."""
-        raw = base64.b64decode(text, validate=True)
-        try:
-            plain = zlib.decompress(raw[_WRAP.size :])
-            cookie, length, _, digits, lowest, _, _ = _HEAD.unpack_from(plain)
-        except (zlib.error, struct.error) as error:
-            raise ValueError("not a compressed histogram") from error
-        payload = plain[_HEAD.size :]
-        if (cookie, digits, lowest) != (_PLAIN, DIGITS, 1) or length != len(payload):
-            raise ValueError("a histogram of another kind")
-        made = cls()
-        index = 0
-        for number in _numbers(payload):
-            if number < 0:
-                index -= number
-                continue
-            made.counts[index] = number
-            index += 1
-        for index, count in made.counts.items():
-            made.total_us += count * (_lowest(index) + _highest(index)) // 2
-            made.max_us = max(made.max_us, _highest(index))
-        return made
-
-    def told(self) -> dict[str, object]:
-        """For another process."""
-        return {"counts": self.counts, "total_us": self.total_us, "max_us": self.max_us}
-
-    @classmethod
-    def heard(cls, told: Mapping[str, object]) -> Histogram:
-        made = cls()
-        counts, total_us, max_us = told["counts"], told["total_us"], told["max_us"]
-        if not (isinstance(counts, dict) and isinstance(total_us, int) and isinstance(max_us, int)):
-            raise ValueError("no histogram")
-        # JSON makes texts of the indices.
-        made.counts = {int(index): count for index, count in counts.items()}
-        made.total_us, made.max_us = total_us, max_us
-        return made
 
     def latency(self) -> Latency | None:
         """As a record holds it; None where nothing was seen."""
@@ -160,13 +119,3 @@ def _written(number: int) -> bytes:
         rest >>= 7
     made.append(rest)
     return bytes(made)
-
-
-def _numbers(payload: bytes) -> Iterator[int]:
-    rest = shift = 0
-    for byte in payload:
-        rest |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            yield rest >> 1 if not rest & 1 else -(rest + 1 >> 1)
-            rest = shift = 0
