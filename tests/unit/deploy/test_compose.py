@@ -106,6 +106,13 @@ def test_whoever_is_waited_for_is_there_and_can_tell() -> None:
             assert how.get("required", True) is not optional, (name, other)
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_yaml_would_make_a_number_or_a_truth_of_is_quoted(name: str) -> None:
+    service = SERVICES[name]
+    values = [*service.get("environment", {}).values(), *service.get("command", [])]
+    assert all(isinstance(value, str) for value in values)
+
+
 def test_every_secret_is_a_file_and_every_use_of_one_is_granted() -> None:
     for name, secret in COMPOSE["secrets"].items():
         assert secret == {"file": f"secrets/{name}"}
