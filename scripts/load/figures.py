@@ -19,19 +19,19 @@ def number(value: float | None) -> str:
         return f"{value:.2e}"
     if value == int(value) or value >= 100:
         return f"{value:,.0f}"
-    digits = 2 - math.floor(math.log10(value))
-    # Rounding may add a figure: 9.996 is 10.0.
-    text = f"{value:.{min(digits, 6)}f}"
-    return text.rstrip("0").rstrip(".") if digits > 2 else text
+    digits = min(2 - math.floor(math.log10(value)), 6)
+    text = f"{value:.{digits}f}"
+    # Zeros at the end say how exactly it was measured, unless there was nothing more to say.
+    return text.rstrip("0").rstrip(".") if float(text) == value or digits > 2 else text
 
 
 def milliseconds(value: float | None) -> str:
     """Also as µs or s where those read better."""
     if value is None or not math.isfinite(value):
         return NONE
-    if value and abs(value) < 0.1:
+    if value and abs(value) < 1:
         return f"{number(value * 1000)} µs"
-    if abs(value) >= 10_000:
+    if abs(value) >= 1000:
         return f"{number(value / 1000)} s"
     return f"{number(value)} ms"
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import random
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from scripts.load.histogram import Histogram
 from scripts.load.record import (
     Admissions,
     Costs,
@@ -29,46 +27,13 @@ from scripts.load.record import (
     Second,
 )
 
-#: Three significant figures, from 1 µs to an hour.
-_FIGURES, _HALF, _HIGHEST = 3, 10, 3_600_000_000
-
-
-def encoded(counts_us: dict[int, int]) -> str:
-    """HdrHistogram's V2 compressed form of these latencies."""
-    counts: Counter[int] = Counter()
-    for value, count in counts_us.items():
-        counts[_index(value)] += count
-    packed = bytearray()
-    before = -1
-    for index in sorted(counts):
-        if index - before > 1:
-            packed += _zigzag(-(index - before - 1))
-        packed += _zigzag(counts[index])
-        before = index
-    header = struct.pack(">IIIIQQd", 0x1C849313, len(packed), 0, _FIGURES, 1, _HIGHEST, 1.0)
-    body = zlib.compress(header + bytes(packed))
-    return base64.b64encode(struct.pack(">II", 0x1C849314, len(body)) + body).decode()
-
 
 def latency(values_ms: Iterable[float]) -> Latency | None:
-    """As a generator would sum it up."""
-    values = sorted(values_ms)
-    if not values:
-        return None
-
-    def at(share: float) -> float:
-        return values[max(0, math.ceil(share * len(values)) - 1)]
-
-    return Latency(
-        count=len(values),
-        mean=sum(values) / len(values),
-        p50=at(0.5),
-        p90=at(0.9),
-        p99=at(0.99),
-        p999=at(0.999),
-        max=values[-1],
-        histogram=encoded(Counter(max(1, round(value * 1000)) for value in values)),
-    )
+    """As a generator sums it up."""
+    histogram = Histogram()
+    for value in values_ms:
+        histogram.record(max(1, round(value * 1000)))
+    return histogram.latency()
 
 
 def drawn(seed: int, count: int, median_ms: float, *, spread: float = 0.5) -> Latency | None:
@@ -401,19 +366,3 @@ def _samples(lot: random.Random, seconds: int, outage: range, slower: float) -> 
             )
         )  # fmt: skip
     return found
-
-
-def _index(value: int) -> int:
-    bucket = max(0, value.bit_length() - (_HALF + 1))
-    sub = value >> bucket
-    return ((bucket + 1) << _HALF) + (sub - (1 << _HALF))
-
-
-def _zigzag(value: int) -> bytes:
-    number = (value << 1) if value >= 0 else ((-value) << 1) - 1
-    packed = bytearray()
-    while number >= 0x80:
-        packed.append(number & 0x7F | 0x80)
-        number >>= 7
-    packed.append(number)
-    return bytes(packed)

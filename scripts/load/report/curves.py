@@ -53,6 +53,7 @@ def curves(title: str, found: Sequence[Curve]) -> Element | None:
         axis(
             ((scales.percentile_place(share, last), _percent(share)) for share in shares),
             lines=True,
+            yields=(1,) if len(shares) <= 5 else (1, 3, 5),
         ),
         canvas(
             path(((place, scale(value)) for place, value in points), curve.style)

@@ -6,7 +6,7 @@ stretched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -78,14 +78,18 @@ def canvas(paths: Iterable[Element], *, height: int = HEIGHT) -> Element:
 
 
 def axis(
-    places: Iterable[tuple[float, str]], *, lines: bool = False, foot: float = TOP + HEIGHT
+    places: Iterable[tuple[float, str]],
+    *,
+    lines: bool = False,
+    foot: float = TOP + HEIGHT,
+    yields: Container[int] = range(1, 100, 2),
 ) -> Element:
-    """Marks along the foot; every second one gives way where there is no room."""
+    """Marks along the foot; those that yield are gone where there is no room."""
     found = []
     for index, (place, text) in enumerate(places):
         x = percent(place)
         anchor = "end" if place > 0.97 else "middle"
-        classes = "tick odd" if index % 2 else "tick"
+        classes = "tick odd" if index in yields else "tick"
         if lines:
             found.append(el("line", class_="grid", x1=x, x2=x, y1=TOP, y2=TOP + HEIGHT))
         found.append(el("text", text, class_=classes, x=x, y=foot + 16, text_anchor=anchor))

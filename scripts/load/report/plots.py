@@ -70,8 +70,7 @@ def plot(how: Plot, timeline: Timeline, events: Sequence[Event] = ()) -> Element
     drawn = _bands if how.stacked else _lines
     paths = drawn(timeline, scale)
     if how.over:
-        paths += _lines(Timeline(timeline.length_s, timeline.width_s, timeline.moments,
-                                 (how.over,)), scale)  # fmt: skip
+        paths.append(_stairs(timeline, how.over, scale))
     picture = el(
         "svg",
         grid(scale, how.says),
@@ -158,6 +157,19 @@ def _lines(timeline: Timeline, scale: Scale) -> list[Element]:
                 points.append(None)
         found.append(path(points, one.style))
     return found
+
+
+def _stairs(timeline: Timeline, one: Series, scale: Scale) -> Element:
+    """A line with the corners of the bands it lies over."""
+    points: list[tuple[float, float] | None] = []
+    last = None
+    for span, value in zip(_spans(timeline), one.values, strict=True):
+        known = scales.finite([value])
+        if last is None or span[0] > last + 1e-9 or not known:
+            points.append(None)
+        points += [(x, scale(known[0])) for x in span if known]
+        last = span[1]
+    return path(points, one.style)
 
 
 def _bands(timeline: Timeline, scale: Scale) -> list[Element]:

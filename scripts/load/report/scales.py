@@ -49,7 +49,7 @@ def logarithmic(values: Iterable[float | None]) -> Scale:
     if high <= low:
         high = low * 10
     decades = math.log10(high / low)
-    steps = (1, 2, 5) if decades < 2.2 else (1,)
+    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4.5 else (1,)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, math.ceil((last - first) / 6))
     marks = [step * 10.0**power for power in range(first, last + 1, every) for step in steps]

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from scripts.load import figures
 from scripts.load.measures import MEASURES, Where
-from scripts.load.record import Record, Verdict
+from scripts.load.record import Kind, Record, Verdict
 from scripts.load.report.markup import badge, el, facts, section, table
 from scripts.load.report.timelines import groups
 
@@ -130,22 +130,29 @@ def tiles(record: Record, baseline: Record | None) -> Element:
 
 def _tiles(record: Record) -> Iterator[_Tile]:
     sent = sum(one.sent for one in record.requests)
-    # A record tells refusals by kind; 'refused' counts the clients' own mistakes.
     yield _Tile("Served a second", "goodput", True, f"{figures.number(sent)} requests sent")
     yield _Tile("p50", "p50_ms", False, "half were served within")
     yield _Tile("p99", "p99_ms", False, _by_group(record))
-    yield _Tile("Failed", "failed_share", False, "5xx, or no answer")
-    yield _Tile("Denied", "denied_share", None, "429, by a limit")
+    yield _Tile("Failed", "failed", False, f"{_of_all(record, 'failed')}, 5xx or no answer")
+    yield _Tile("Denied", "denied", None, f"{_of_all(record, 'denied')}, by a limit")
     if record.admissions:
         yield _Tile("Above the bound", "worst_excess", False, "tokens, in the worst window")
     if record.sales is not None:
-        completed, begun = record.sales.completed, record.sales.begun
-        yield _Tile("Sales completed of paid", "completed_share", True,
-                    f"{figures.number(completed)} of {figures.number(begun)} begun")  # fmt: skip
+        completed, paid = record.sales.completed, record.sales.paid
+        ratio = f"{figures.number(completed)} of {figures.number(paid)}"
+        yield _Tile("Paid sales completed", "completed_share", True, ratio)
     if record.costs is not None:
-        yield _Tile("CPU per request", "cpu_us", False, "all parts of the fleet")
-        if record.costs.redis_commands is not None:
-            yield _Tile("Redis commands", "redis_commands", False, "per request")
+        commands = record.costs.redis_commands
+        hint = "all of the fleet"
+        if commands is not None:
+            hint = f"and {figures.number(commands)} Redis commands"
+        yield _Tile("CPU per request", "cpu_us", False, hint)
+
+
+def _of_all(record: Record, kind: Kind) -> str:
+    sent = sum(one.sent for one in record.requests)
+    count = sum(one.kinds.get(kind, 0) for one in record.requests)
+    return "none" if not count else f"{figures.share(count, sent)} of all"
 
 
 def _by_group(record: Record) -> str:
