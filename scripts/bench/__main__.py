@@ -102,7 +102,7 @@ class Bench:
                     self._compared(found, entrant.goal)
                     if other.name == ADMITTED:
                         self._admission(other)
-                        self._flows(yardstick, other)
+                        self._flows(other)
 
     def _entrants(self) -> Iterator[Entrant]:
         """One by one: what waits for its turn would disturb whose turn it is."""
@@ -145,13 +145,13 @@ class Bench:
             **asdict(added),
         )
 
-    def _flows(self, yardstick: Contestant, admitted: Contestant) -> None:
+    def _flows(self, admitted: Contestant) -> None:
         _say("Flows ...")
         pairs, seconds = self._scale.pairs, self._scale.seconds
-        for found in flows.beside_bare(
-            yardstick, admitted, self._plain, pairs=pairs, seconds=seconds
+        for found, goal in flows.beside_bare(
+            self._cores, admitted, self._plain, pairs=pairs, seconds=seconds
         ):
-            self._compared(found, 0.7)
+            self._compared(found, goal)
         use = flows.table_use(
             admitted,
             self._settings["TOLLGATE_DATABASE__URL"],

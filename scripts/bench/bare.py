@@ -1,27 +1,35 @@
-"""The yardstick: one aiohttp handler, nothing around it. Run as ``python -m scripts.bench.bare``.
+"""The yardstick: an aiohttp handler, nothing around it. Run as ``python -m scripts.bench.bare``.
 
-The answer is as long as Tollgate's own ``/health``, and the event loop is the same.
+It answers what Tollgate answers: as much as its ``/health``, and at ``/document`` the one given on
+the command line. The event loop is the same.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from typing import Any
 
 import uvloop
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from scripts.loopback import LOOPBACK
 
 _ANSWER = {"status": "ok", "version": "0.1.0", "breaker": "closed"}
 
 
-async def health(_request: web.Request) -> web.Response:
-    return web.json_response(_ANSWER)
+def answering(document: Any) -> Handler:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response(document)
+
+    return answer
 
 
 def main() -> None:
     app = web.Application()
-    app.router.add_get("/health", health)
+    app.router.add_get("/health", answering(_ANSWER))
+    app.router.add_get("/document", answering(json.loads(sys.argv[2])))
     # keepalive_timeout as in Tollgate's workers; no access lines: there is nobody to read them.
     web.run_app(
         app,

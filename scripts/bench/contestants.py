@@ -8,8 +8,9 @@ import json
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.bench.load import LoadFailed
@@ -42,14 +43,14 @@ class Contestant:
 
 
 @contextlib.contextmanager
-def bare(cores: Cores) -> Iterator[Contestant]:
+def bare(cores: Cores, *, document: str = "") -> Iterator[Contestant]:
+    """The yardstick; with a JSON ``document`` it is asked for that, else for ``/health``."""
     python = str(ROOT / ".venv" / "bin" / "python")
     port = free_port()
-    with _program(
-        "bare aiohttp handler", port, (python, "-m", "scripts.bench.bare", str(port))
-    ) as one:
+    command = (python, "-m", "scripts.bench.bare", str(port), document or "{}")
+    with _program("bare aiohttp handler", port, command) as one:
         move(one.pid, cores.serving)
-        yield one
+        yield replace(one, path="/document") if document else one
 
 
 @contextlib.contextmanager
@@ -102,6 +103,13 @@ def _await_health(child: Kept, port: int) -> None:
     while not _answers(port):
         if child.wait(0.05) or time.monotonic() > deadline:
             raise LoadFailed("one of the servers to compare with did not start")
+
+
+def document_of(one: Contestant) -> str:
+    """What it answers to what it is asked for."""
+    with urllib.request.urlopen(f"{one.url}{one.path}") as answer:  # noqa: S310 (our own address)
+        text: str = answer.read().decode()
+    return text
 
 
 def _answers(port: int) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg2
 
 from scripts.bench.compare import Comparison, compared
-from scripts.bench.contestants import Contestant, answering
+from scripts.bench.contestants import Contestant, answering, bare, document_of
 from scripts.bench.load import Generator, Load
 from scripts.bench.processes import Cores, move
 from scripts.kept import Kept, Order
@@ -27,6 +27,7 @@ from scripts.running import ROOT
 #: One of the demonstration flows, which every contestant has imported.
 ONE = "/flows/text-summary"
 PAGE = "/flows"
+GOAL = 0.7
 _LOOKS = """
 SELECT pg_stat_clear_snapshot(), sum(seq_scan + coalesce(idx_scan, 0))
   FROM pg_stat_user_tables WHERE relname IN ('flows', 'flow_aliases')
@@ -46,14 +47,24 @@ class TableUse:
 
 
 def beside_bare(
-    yardstick: Contestant, admitted: Contestant, generator: Generator, *, pairs: int, seconds: float
-) -> Iterator[Comparison]:
-    """One flow, and a page of the list, of the contestant that is compared with the yardstick."""
-    for name, path in (("one flow from the cache", ONE), ("a page of flows", PAGE)):
+    cores: Cores, admitted: Contestant, generator: Generator, *, pairs: int, seconds: float
+) -> Iterator[tuple[Comparison, float | None]]:
+    """One flow, and a page of the list, each beside a bare handler that answers the same document.
+
+    And the flow once more, without a goal, beside the one that answers a line: what a longer answer
+    costs is in that.
+    """
+    for name, path, goal in (
+        ("one flow from the cache", ONE, GOAL),
+        ("a page of flows", PAGE, GOAL),
+        ("one flow, beside a bare handler's one line", ONE, None),
+    ):
         asked = replace(admitted, name=f"Tollgate, {name}", path=path)
-        yield compared(
-            yardstick, asked, generator, pairs=pairs, seconds=seconds, refused=False
-        )  # fmt: skip
+        with bare(cores, document=document_of(asked) if goal else "") as yardstick:
+            found = compared(
+                yardstick, asked, generator, pairs=pairs, seconds=seconds, refused=False
+            )  # fmt: skip
+            yield found, goal
 
 
 def table_use(
