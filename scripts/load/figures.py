@@ -108,4 +108,6 @@ def figure(value: float | None, unit: str) -> str:
         return milliseconds(None if value is None else value / 1000)
     if unit == "bytes":
         return size(value)
+    if unit == "tokens" and value == 1:
+        unit = "token"
     return f"{number(value)} {unit}".rstrip() if value is not None else NONE

@@ -153,6 +153,8 @@ def _verdict(
     else:
         passed = value <= bound if threshold.at_most is not None else value >= bound
         measured = _text(threshold, value)
+        if threshold.measure == "generator":
+            measured = record.generator.says
     return Verdict(
         name=_name(threshold, measure, where),
         limit=limit,
@@ -175,7 +177,7 @@ def _bound(
     bound = threshold.at_most if threshold.at_most is not None else threshold.at_least or 0.0
     words = "at most" if most else "at least"
     if threshold.measure == "generator":
-        return bound, "no"
+        return bound, "it was not the bottleneck"
     if threshold.against is None:
         return bound, f"{words} {_text(threshold, bound)}"
     if threshold.against == BASELINE:
@@ -200,8 +202,6 @@ def _name(threshold: Threshold, measure: Measure, where: Where) -> str:
 
 
 def _text(threshold: Threshold, value: float) -> str:
-    if threshold.measure == "generator":
-        return "yes" if value else "no"
     return figure(value, MEASURES[threshold.measure].unit)
 
 

@@ -39,7 +39,7 @@ def errors(record: Record, identity: str) -> Element:
             number(count),
             share(count, sent),
             bar(count / most if most else 0, style="s2" if "no answer" in name else "s1"),
-            _places(places[name]),
+            el("span", _places(places[name]), class_="long"),
         ]
         for name, count in found.most_common()
     ]

@@ -79,7 +79,7 @@ def _window(one: Admissions) -> Element:
     side = "above" if one.worst_excess > 0 else "below"
     text = f"{number(round(tokens, 2))} tokens {side} the bound" if tokens else "at the bound"
     where = f"{one.worst_principal}, {seconds(one.worst_window_s)}"
-    return el("span", text, el("span", f" ({where})", class_="quiet"))
+    return el("span", text, el("span", f" ({where})", class_="quiet"), class_="long")
 
 
 def _even_row(one: Admissions) -> list[Child]:

@@ -37,7 +37,7 @@ def throughput(record: Record, identity: str) -> Element:
         charts.append(others)
     by_group = []
     if 1 < len(groups) <= _GROUPS:
-        by_group = [_answers(record, group, group) for group in groups]
+        by_group = [_answers(record, group, f"Answers a second: {group}") for group in groups]
     happened = record.events or any(one.breaker not in ("closed", "") for one in record.samples)
     return section(
         f"{identity}-traffic",
@@ -81,7 +81,7 @@ def routes(record: Record, baseline: Record | None, identity: str) -> Element | 
         "Routes",
         el(
             "div",
-            table(heads, rows, numbers=range(2, len(heads)), caption="Routes"),
+            table(heads, rows, numbers=range(2, len(heads)), caption="Routes", class_="routes"),
             class_="scroll",
         ),
         el("p", "Latencies are of what was served (2xx, 3xx).", class_="hint"),

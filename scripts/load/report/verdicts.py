@@ -140,7 +140,7 @@ def _tiles(record: Record) -> Iterator[_Tile]:
     if record.sales is not None:
         completed, paid = record.sales.completed, record.sales.paid
         ratio = f"{figures.number(completed)} of {figures.number(paid)}"
-        yield _Tile("Paid sales completed", "completed_share", True, ratio)
+        yield _Tile("Sales completed", "completed_share", True, ratio)
     if record.costs is not None:
         commands = record.costs.redis_commands
         hint = "all of the fleet"
