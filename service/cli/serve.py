@@ -10,6 +10,7 @@ import structlog
 from service.admission.policies import rulebook_from
 from service.cli import context
 from service.database.budget import connection_budget
+from service.database.standing import standing
 from service.errors import ConfigurationError, DependencyError
 from service.server import serve as serve_until_told
 from service.settings import Settings, load
@@ -22,11 +23,11 @@ def serve(_arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the settings again."""
     settings = _complete()
     return serve_until_told(
-        settings, reload=_complete, before_workers=lambda: asyncio.run(_tell_budget(settings))
+        settings, reload=_complete, before_workers=lambda: asyncio.run(_look_at_database(settings))
     )
 
 
-async def _tell_budget(settings: Settings) -> None:
+async def _look_at_database(settings: Settings) -> None:
     """Once for all workers. A database that is away stops nothing here."""
     async with context.database(settings) as database:
         try:
@@ -36,8 +37,9 @@ async def _tell_budget(settings: Settings) -> None:
                 pool_max=settings.database.pool_max,
                 pooler=settings.database.pooler,
             )
+            await standing(database)
         except DependencyError as error:
-            log.warning("connection_budget_unknown", reason=error.message)
+            log.warning("database_not_looked_at", reason=error.message)
 
 
 def _complete() -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,30 @@ def test_a_name_out_of_order_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_the_packages_own_are_in_order() -> None:
     assert read_migrations()[0].name == "0001_initial"
+
+
+#: What a version that was deployed before could not live with.
+TAKES_AWAY = re.compile(
+    r"(?im)^\s*(DROP (TABLE|COLUMN|FUNCTION|TYPE|SCHEMA)|RENAME|ALTER COLUMN|SET NOT NULL|TRUNCATE)"
+    r"|\b(DROP COLUMN|RENAME (TO|COLUMN)|ALTER COLUMN|SET NOT NULL)\b"
+    r"|ADD COLUMN (?:(?!DEFAULT)[^,;])*NOT NULL(?![^,;]*DEFAULT)"
+)
+
+
+@pytest.mark.parametrize("migration", read_migrations()[1:], ids=lambda each: each.name)
+def test_migrations_only_add_so_that_the_version_before_goes_on(migration: Migration) -> None:
+    assert TAKES_AWAY.findall(migration.script) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE flows;",
+        "ALTER TABLE jobs DROP COLUMN result;",
+        "ALTER TABLE jobs\n    RENAME COLUMN result TO outcome;",
+        "ALTER TABLE jobs ALTER COLUMN result SET NOT NULL;",
+        "ALTER TABLE jobs ADD COLUMN a int DEFAULT 1, ADD COLUMN b text NOT NULL;",
+    ],
+)
+def test_what_takes_away_is_noticed(statement: str) -> None:
+    assert TAKES_AWAY.search(statement)
