@@ -14,6 +14,7 @@ import structlog
 
 from tests.support.gate import IDENTIFIER, TEXT, Gate, problem
 from tests.support.postgres import ask
+from tests.support.waiting import until
 
 JSON = {"Content-Type": "application/json"}
 START = "/text-summary/start_job"
@@ -126,9 +127,7 @@ async def test_body_that_is_never_finished_is_nobodys_crash(gate: Gate, logged: 
     await writer.drain()
     await asyncio.sleep(0.1)
     writer.close()
-    async with asyncio.timeout(10):
-        while not [entry for entry in logged if entry["event"] == "request"]:
-            await asyncio.sleep(0.02)
+    await until(lambda: [entry for entry in logged if entry["event"] == "request"])
     assert not [entry for entry in logged if entry["event"] == "request_crashed"]
     assert written(gate) == 0
 

@@ -11,6 +11,7 @@ import pytest
 from service.mip.hashing import input_hash, schema_hashes
 from tests.support.gate import IDENTIFIER, TEXT, Gate, OpenGate, problem
 from tests.support.servers import migrate
+from tests.support.waiting import until
 
 LETTER = {
     "purpose": "cancellation",
@@ -138,9 +139,7 @@ class TestIdempotency:
         first = asyncio.create_task(
             gate.post("/text-summary/start_job", purchase(), headers=headers)
         )
-        async with asyncio.timeout(10):
-            while not gate.payment_calls():
-                await asyncio.sleep(0.01)
+        await until(gate.payment_calls)
         second = await gate.post("/text-summary/start_job", purchase(), headers=headers)
         await problem(second, 409, "request-in-progress")
         assert int(second.headers["Retry-After"]) >= 1

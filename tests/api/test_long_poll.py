@@ -11,6 +11,7 @@ from service.api import keys
 from service.jobs import waiting
 from tests.support.gate import TEXT, Gate, OpenGate
 from tests.support.servers import execute
+from tests.support.waiting import until
 
 
 async def test_waiting_returns_as_soon_as_the_status_changes(gate: Gate) -> None:
@@ -106,6 +107,4 @@ async def test_a_change_told_while_nobody_could_hear_it_is_found(
 
 
 async def until_one_waits(gate: Gate) -> None:
-    async with asyncio.timeout(15):
-        while not gate.app[keys.METRICS].status.waiting:
-            await asyncio.sleep(0.01)
+    await until(lambda: gate.app[keys.METRICS].status.waiting)

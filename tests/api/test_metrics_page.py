@@ -20,6 +20,7 @@ from service.app import create_app
 from tests.support.collectors import declared
 from tests.support.gate import OpenGate
 from tests.support.house import house_settings
+from tests.support.waiting import until
 
 WAYS = pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
 STATUS = "/{flow}/status"
@@ -95,11 +96,9 @@ async def test_client_that_left_before_its_answer_was_made_is_counted(
                 url = f"/text-summary/status?job_id={job}"
                 asking = asyncio.create_task(session.get(url))
                 async with asyncio.timeout(20):
-                    while not server.requests_count:
-                        await asyncio.sleep(0.01)
+                    await until(lambda: server.requests_count)
                     asking.cancel()
-                    while server.connections:
-                        await asyncio.sleep(0.01)
+                    await until(lambda: not server.connections)
         async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
             await ended(session, "")
             assert not await value(session, "aiohttp_responses_total", status_code="499")
@@ -109,9 +108,7 @@ async def test_client_that_left_before_its_answer_was_made_is_counted(
 
 async def ended(session: Asks, status: str) -> None:
     """All that was asked about the job has ended, one of it so, and nobody to hear it."""
-    async with asyncio.timeout(20):
-        while not await value(session, "tollgate_requests_abandoned_total", route=STATUS):
-            await asyncio.sleep(0.05)
+    await until(lambda: value(session, "tollgate_requests_abandoned_total", route=STATUS))
     ways = {"path_template": STATUS}
     assert await value(session, "tollgate_requests_abandoned_total", route=STATUS) == 1
     if status:
@@ -131,9 +128,7 @@ async def leaves_while_it_waits(app: web.Application, base: str, job: str, *, wa
         waiting = asyncio.create_task(
             session.get(url.with_query(job_id=job, wait=wait_s), headers={"If-None-Match": tag})
         )
-        async with asyncio.timeout(20):
-            while not app[keys.METRICS].status.waiting:
-                await asyncio.sleep(0.01)
+        await until(lambda: app[keys.METRICS].status.waiting)
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await waiting

@@ -13,6 +13,7 @@ from service.api import keys
 from service.database import Database, Row
 from tests.support.gate import TEXT, Gate, OpenGate, problem
 from tests.support.servers import execute, migrate
+from tests.support.waiting import until
 
 LETTER = {
     "purpose": "cancellation",
@@ -214,9 +215,7 @@ async def test_waiting_counts_once_against_the_limit(open_gate: OpenGate) -> Non
 
 
 async def until_waiting(gate: Gate, number: int) -> None:
-    async with asyncio.timeout(15):
-        while gate.app[keys.METRICS].status.waiting != number:
-            await asyncio.sleep(0.01)
+    await until(lambda: gate.app[keys.METRICS].status.waiting == number)
 
 
 async def test_what_is_done_by_hand_to_a_finished_job_shows(gate: Gate) -> None:

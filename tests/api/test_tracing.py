@@ -22,6 +22,7 @@ from service.settings import TracingSettings, load
 from service.tracing import spans
 from tests.support.collector import Collector, Seen, collecting
 from tests.support.gate import TEXT, OpenGate, problem
+from tests.support.waiting import until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -54,7 +55,7 @@ async def test_one_sale_is_one_connected_trace(collector: Collector, open_gate: 
     job_id = (await started.json())["id"]
     gate.pay(job_id)
     await gate.status("text-summary", job_id, until="completed")
-    await collector.until(lambda: bool(named(collector.of(TRACE), "settlement")))
+    await until(lambda: bool(named(collector.of(TRACE), "settlement")))
     spans = collector.of(TRACE)
     ids = {span.span_id for span in spans}
     [request] = named(spans, "POST /{flow}/start_job")
@@ -105,7 +106,7 @@ async def test_payment_service_is_told_of_the_request_and_its_trace(
     [fields] = [f for url, f in sent if url.endswith("/api/v1/payment") and "X-Request-Id" in f]
     assert fields["X-Request-Id"] == "order-1"
     if traced:
-        await collector.until(lambda: bool(named(collector.spans, "POST /{flow}/start_job")))
+        await until(lambda: bool(named(collector.spans, "POST /{flow}/start_job")))
         attempt = next(s for s in named(collector.spans, "payment attempt") if s.trace_id == TRACE)
         assert fields["traceparent"] == f"00-{TRACE}-{attempt.span_id}-01"
         assert fields["tracestate"] == "shop=1"
@@ -125,8 +126,8 @@ async def test_failures_are_codes_and_only_our_own_are_errors(
         {"identifier_from_purchaser": "a1b2c3d4e5f60718", "input_data": {"text": secret}},
     )
     assert answer.status == 503
-    await collector.until(lambda: len(named(collector.spans, "POST /{flow}/start_job")) == 1)
-    await collector.until(lambda: len(named(collector.spans, "GET /flows/{flow}")) == 1)
+    await until(lambda: len(named(collector.spans, "POST /{flow}/start_job")) == 1)
+    await until(lambda: len(named(collector.spans, "GET /flows/{flow}")) == 1)
     [missing] = named(collector.spans, "GET /flows/{flow}")
     assert (missing.status, missing.attributes["tollgate.problem"]) == (0, "unknown-flow")
     [failed] = named(collector.spans, "POST /{flow}/start_job")
@@ -154,7 +155,7 @@ async def test_a_context_that_is_none_begins_a_new_trace(
 ) -> None:
     gate = await open_gate(tracing=tracing(collector), flows=None)
     assert (await gate.get("/health", headers={"traceparent": value})).status == 200
-    await collector.until(lambda: bool(named(collector.spans, "GET /health")))
+    await until(lambda: bool(named(collector.spans, "GET /health")))
     [span] = named(collector.spans, "GET /health")
     assert span.trace_id != TRACE
     assert span.parent_id == ""
@@ -164,7 +165,7 @@ async def test_two_contexts_are_none(collector: Collector, open_gate: OpenGate) 
     gate = await open_gate(tracing=tracing(collector), flows=None)
     twice = [("traceparent", PARENT), ("traceparent", PARENT)]
     assert (await gate.client.get("/health", headers=twice)).status == 200
-    await collector.until(lambda: bool(named(collector.spans, "GET /health")))
+    await until(lambda: bool(named(collector.spans, "GET /health")))
     assert collector.spans[0].trace_id != TRACE
 
 
@@ -214,10 +215,10 @@ async def test_collector_that_is_away_costs_spans_and_one_line(
         for _ in range(3):
             posts = collector.posts
             assert (await gate.get("/livez")).status == 200
-            await collector.until(lambda before=posts: collector.posts > before)  # type: ignore[misc]
+            await until(lambda before=posts: collector.posts > before)  # type: ignore[misc]
         collector.status = 200
         assert (await gate.get("/livez")).status == 200
-        await collector.until(lambda: bool(collector.spans))
+        await until(lambda: bool(collector.spans))
         await asyncio.sleep(0.1)
     told = [line["event"] for line in lines if line["event"].startswith("traces_")]
     assert told == ["traces_not_delivered", "traces_delivered_again"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from scripts.chaos.fleet import Fleet
@@ -44,10 +42,3 @@ class Calls:
         """In the order of their answers."""
         found = [(call.left_s, call) for call in self.all() if call.left_s is not None]
         return [call for _, call in sorted(found, key=lambda pair: pair[0])]
-
-
-async def until(holds: Callable[[], object], *, within_s: float = 40.0) -> None:
-    """As ``eventually``, while the test's own connections go on."""
-    async with asyncio.timeout(within_s):
-        while not holds():
-            await asyncio.sleep(0.02)

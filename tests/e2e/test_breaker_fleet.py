@@ -16,10 +16,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from scripts.chaos.fleet import Fleet, Shape, fleet
-from tests.e2e.calls import CREATE, Calls, until
+from tests.e2e.calls import CREATE, Calls
 from tests.e2e.latencies import latency, measured
 from tests.e2e.wire import TEXT, Line, lines
 from tests.support.servers import scratch_directory
+from tests.support.waiting import until
 
 RECOVERY_S = 4.0
 LEASE_S = 3.0

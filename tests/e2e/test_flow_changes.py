@@ -28,6 +28,7 @@ from tests.e2e.wire import Line, lines
 from tests.support.ear import PATIENCE_S
 from tests.support.house import flow_definition
 from tests.support.servers import Servers, migrate, scratch_directory
+from tests.support.waiting import until
 
 REPLICAS = 2
 CHANGES = 40
@@ -91,9 +92,7 @@ class Fleet:
                 client.execute_command("ACL SETUSER", "default", "+subscribe")
 
     async def until_hearing(self) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while self.listeners() < len(self.lines) or self.subscribers() < len(self.lines):
-                await asyncio.sleep(0.02)
+        await until(lambda: min(self.listeners(), self.subscribers()) >= len(self.lines))
 
     async def seconds_until_all_show(self, version: str, slug: str = FLOW.slug) -> float:
         """From now to the first answer of the last worker with this version."""
@@ -135,9 +134,7 @@ async def fleet(servers: Servers) -> AsyncIterator[Fleet]:
         started = await stack.enter_async_context(
             in_thread(home, postgres.url, [valkey.url] * REPLICAS)
         )
-        async with asyncio.timeout(PATIENCE_S):
-            while any(len(replica.workers()) < WORKERS for replica in started):
-                await asyncio.sleep(0.02)
+        await until(lambda: all(len(replica.workers()) >= WORKERS for replica in started))
         made = Fleet(postgres, valkey, listening, started, [])
         made.lines = await stack.enter_async_context(lines(made))
         assert len({line.worker for line in made.lines}) == REPLICAS * WORKERS
@@ -182,9 +179,7 @@ async def test_changes_show_in_every_worker_at_once_under_load(fleet: Fleet) -> 
     for _ in range(CHANGES):
         version = await asyncio.to_thread(fleet.change)
         committed[version] = time.monotonic()
-        async with asyncio.timeout(PATIENCE_S):
-            while not all(version in found for found in seen.values()):
-                await asyncio.sleep(PAUSE_S)
+        await until(lambda v=version: all(v in found for found in seen.values()))
     stop.set()
     await asyncio.gather(*polling)
     delays_s = sorted(

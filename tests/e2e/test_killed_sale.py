@@ -22,11 +22,12 @@ import pytest
 from scripts.chaos.audit import Told, audit
 from scripts.chaos.fleet import Fleet, Shape, fleet
 from scripts.chaos.records import books, hasten, open_jobs
-from tests.e2e.calls import CREATE, Calls, until
+from tests.e2e.calls import CREATE, Calls
 from tests.e2e.runner import held_runner
 from tests.e2e.test_killed_worker import held_flow, pid_of
 from tests.e2e.wire import TEXT, Line, Reply, lines
 from tests.support.servers import scratch_directory
+from tests.support.waiting import until
 
 SUBMIT = "POST /payment/submit-result"
 LEASES = "SELECT lease_owner FROM jobs WHERE lease_owner IS NOT NULL"

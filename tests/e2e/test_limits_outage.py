@@ -20,6 +20,7 @@ from tests.e2e.replicas import Replica, replicas
 from tests.e2e.valkeys import PersistentValkey
 from tests.e2e.windows import Limit, worst_excess
 from tests.support.servers import Servers, scratch_directory
+from tests.support.waiting import until
 
 AWAY_S = float(os.environ.get("OUTAGE_SECONDS", "3"))
 #: Until Redis decides again: a second or two, and more on a busy machine.
@@ -43,9 +44,9 @@ async def recovered(fleet: list[Replica]) -> float:
     def times(event: str) -> int:
         return sum(len(replica.entries(event)) for replica in fleet)
 
-    async with asyncio.timeout(RECOVERY_S):
-        while times("limiter_recovered") < times("limiter_degraded"):
-            await asyncio.sleep(0.05)
+    await until(
+        lambda: times("limiter_recovered") >= times("limiter_degraded"), within_s=RECOVERY_S
+    )
     return time.monotonic()
 
 

@@ -30,6 +30,7 @@ from tests.support import commands
 from tests.support.runners import Scripted, serving
 from tests.support.sandbox import RunningSandbox, running_sandbox
 from tests.support.servers import execute, scratch_directory
+from tests.support.waiting import until
 
 #: What must stay inside, by what it is. Each is found again in no line, whole or in part.
 SECRETS = {
@@ -215,9 +216,7 @@ async def sell(made: Shop) -> None:
     await made.ask("POST", "/secret-flow/provide_input", answer)
     finished = await made.status(job_id, "completed")
     assert finished["result"] == SECRETS["result"]
-    async with asyncio.timeout(20):
-        while '"event":"result_submitted"' not in made.log.read_text():
-            await asyncio.sleep(0.05)
+    await until(lambda: '"event":"result_submitted"' in made.log.read_text())
 
 
 async def fail(made: Shop) -> None:

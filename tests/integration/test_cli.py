@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import psycopg2
 from scripts.devservers import EmbeddedPostgres
 from scripts.loopback import free_port
 from tests.support import commands
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 FLOWS = "config/flows/demonstration.toml"
@@ -248,11 +248,3 @@ def text_of(url: str) -> str:
 
 def all_ready(url: str) -> bool:
     return all(status(url) == 200 for _ in range(8))
-
-
-async def until(probe: Callable[[], Found]) -> Found:
-    end_s = time.monotonic() + PATIENCE_S
-    while not (seen := probe()):
-        assert time.monotonic() < end_s, "waited in vain"
-        await asyncio.sleep(0.1)
-    return seen

@@ -15,8 +15,9 @@ from service.jobs.models import JobState
 from service.settings import DatabaseSettings
 from tests.support.house import House, house
 from tests.support.pgbouncer import PROGRAM, PgBouncer
-from tests.support.postgres import active, ask, until
+from tests.support.postgres import active, ask
 from tests.support.servers import Servers, execute, scratch_directory
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(
     PROGRAM is None, reason="pgbouncer is not installed (Debian: apt-get install pgbouncer)"

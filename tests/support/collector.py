@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,11 +41,6 @@ class Collector:
 
     def of(self, trace_id: str) -> list[Seen]:
         return [span for span in self.spans if span.trace_id == trace_id]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():
-                await asyncio.sleep(0.05)
 
     async def take(self, request: web.Request) -> web.Response:
         self.posts += 1

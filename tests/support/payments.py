@@ -73,10 +73,3 @@ def new_order(job_id: UUID | None = None, **changes: Any) -> PaymentOrder:
         "submit_by": now + timedelta(hours=1),
     }
     return PaymentOrder(**(values | changes))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for something another task is about to do; a test that waits in vain fails."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg2
@@ -37,10 +35,3 @@ def kill_sessions(url: str) -> int:
         " WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
     return len(killed)
-
-
-async def until(holds: Callable[[], Awaitable[object]], *, within_s: float = 20.0) -> None:
-    """Returns as soon as ``await holds()`` is true; fails where no healthy run would."""
-    async with asyncio.timeout(within_s):
-        while not await holds():
-            await asyncio.sleep(0.02)

@@ -9,15 +9,10 @@ from structlog.testing import capture_logs
 
 from service.errors import StoreUnavailable
 from service.health import ComponentState, Health, Mode
+from tests.support.waiting import until
 
 PERIOD_S = 0.02
 AWAY = {"redis": Mode.REDIS_AWAY, "postgres": Mode.POSTGRES_AWAY}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(PERIOD_S / 4)
 
 
 class Dependency:

@@ -18,6 +18,7 @@ from service.errors import CircuitOpen
 from service.settings import BreakerSettings, CacheSettings
 from service.store.client import Store
 from tests.support.cluster import ValkeyCluster, valkey_cluster
+from tests.support.waiting import until
 
 #: So slow that no token returns while a test runs.
 SLOW = Policy("slow", tokens=4, period_s=86_400, burst=4)
@@ -153,8 +154,7 @@ async def test_one_node_away_leaves_the_others_alone(
             decision = await take(limiter, charge)
             assert (decision.degraded, decision.allowed) == (False, True)
     cluster.nodes[lost].resume()
-    while limiter.degraded:
-        await asyncio.sleep(0.05)
+    await until(lambda: not limiter.degraded)
     assert not (await take(limiter, charges[lost])).degraded
 
 

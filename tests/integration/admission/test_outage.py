@@ -19,7 +19,7 @@ from service.admission.settlement import Outage
 from service.errors import StoreUnavailable
 from service.store import keys
 from service.store.client import Store
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, until
 
 OpenStore = Callable[..., Awaitable[Store]]
 MakeValkey = Callable[[], EmbeddedValkey]
@@ -88,8 +88,7 @@ async def test_without_redis_each_worker_grants_its_share_then_the_fleet_decides
     assert (await take(limiter, replace(FAST, name="open", on_outage="open"))).allowed
 
     server.restart()
-    while limiter.degraded:
-        await asyncio.sleep(0.05)
+    await until(lambda: not limiter.degraded)
     assert not (await take(limiter, FAST)).degraded
 
 
@@ -130,8 +129,7 @@ async def test_an_idle_worker_notices_an_outage_by_its_heartbeat(
     server = private_valkey()
     (limiter,) = await fleet(server.url, 1)
     server.kill()
-    while limiter.status().mode != "away":
-        await asyncio.sleep(0.05)
+    await until(lambda: limiter.status().mode == "away")
 
 
 async def excess(fleet: Fleet, server: EmbeddedValkey, loss: str) -> float:
@@ -188,8 +186,7 @@ async def test_what_was_admitted_alone_is_charged_before_redis_is_trusted(
         admitted += 1
     assert admitted >= 3
     server.resume()
-    while limiter.status().mode == "away":
-        await asyncio.sleep(0.02)
+    await until(lambda: limiter.status().mode != "away")
     # What the lost batches may have been charged comes on top: never fewer than were admitted.
     seen = await limiter.peek((Charge(slow_back, CLIENT),))
     assert seen.states[0].remaining <= slow_back.burst - admitted + 1
@@ -207,8 +204,7 @@ async def test_a_restarted_server_is_told_what_was_known(
     server.kill()
     await until_away(limiter, daily)
     server.restart()
-    while limiter.degraded:
-        await asyncio.sleep(0.02)
+    await until(lambda: not limiter.degraded)
     assert not (await take(limiter, daily)).allowed
 
 

@@ -18,6 +18,7 @@ from service.admission.rules import Rules
 from service.settings import LimitSettings, limits_document
 from service.store import keys
 from service.store.client import Store
+from tests.support.waiting import until
 
 OpenStore = Callable[..., Awaitable[Store]]
 OpenRules = Callable[..., Awaitable[Rules]]
@@ -65,12 +66,6 @@ def document(**tables: object) -> str:
 
 def flows_burst(rules: Rules) -> int:
     return rules.current.policies["flows"].burst
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.02)
 
 
 async def several_looks(count: int = 3) -> None:

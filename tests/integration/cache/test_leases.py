@@ -24,15 +24,14 @@ from tests.support.cache import (
     get,
     worker,
 )
+from tests.support.waiting import until
 
 #: Longer than any of these tests: a lease that ends does so because the test moved it.
 PATIENT = {"wait_seconds": 30}
 
 
 async def until_waiting(cache: TieredCache) -> None:
-    async with asyncio.timeout(10):
-        while not cache.statistics().loads.waits:
-            await asyncio.sleep(0.001)
+    await until(lambda: cache.statistics().loads.waits)
 
 
 async def test_one_worker_loads_for_all_the_others(store: Store, database: Database) -> None:

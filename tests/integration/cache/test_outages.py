@@ -26,6 +26,7 @@ from tests.support.cache import (
     get,
     worker,
 )
+from tests.support.waiting import until
 
 
 async def test_without_postgres_every_worker_says_how_old_and_that_it_could_not_do_better(
@@ -215,9 +216,7 @@ async def test_owed_invalidations_are_told_without_anybody_asking(
         await cache.invalidate(["k", "others"], change="7")
         server.resume()
         told = await eventually(other, database, lambda cached: cached.value == b"two")
-        async with asyncio.timeout(10):
-            while "owed=0" not in repr(cache):
-                await asyncio.sleep(0.01)
+        await until(lambda: "owed=0" in repr(cache))
     assert not told.stale
     await cache.close()
     events = [line for line in logs if line["event"].startswith("cache_invalidation")]
@@ -230,6 +229,4 @@ async def test_owed_invalidations_are_told_without_anybody_asking(
 
 async def until_tried(cache: TieredCache) -> None:
     """Until no load is in flight any more."""
-    async with asyncio.timeout(10):
-        while len(cache._reads):
-            await asyncio.sleep(0.001)
+    await until(lambda: not cache._reads)

@@ -25,7 +25,8 @@ from service.database.dsn import Dsn
 from service.database.statements import Limit, run
 from service.errors import DatabaseUnavailable, QueryTimeout
 from tests.support.database import AnyPool, OpenPool
-from tests.support.postgres import active, until
+from tests.support.postgres import active
+from tests.support.waiting import until
 
 # Bare aiopg warns of what it leaks: part of its faults.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -25,7 +25,8 @@ from service.errors import (
     StatementFailed,
 )
 from tests.support.database import PID, OpenDatabase, Seen, count, deadline
-from tests.support.postgres import active, kill_sessions, until
+from tests.support.postgres import active, kill_sessions
+from tests.support.waiting import until
 
 # --- values --------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ import pytest
 from service.database import Database
 from service.errors import DatabaseUnavailable
 from tests.support.database import PID, OpenDatabase
-from tests.support.postgres import active, ask, kill_sessions, until
+from tests.support.postgres import active, ask, kill_sessions
+from tests.support.waiting import until
 
 BEYOND_SELECT = 1024
 

@@ -12,7 +12,7 @@ from service.database import Database, StatementClass
 from service.database.classes import Lane, Statement
 from service.errors import DatabaseBusy
 from tests.support.database import OpenDatabase, OpenPool, Seen
-from tests.support.postgres import until
+from tests.support.waiting import until
 
 
 def statement(kind: StatementClass, seconds: float = 0.0) -> Statement:

@@ -16,9 +16,10 @@ from service.database import listener as listening
 from service.database.listener import Listener
 from service.errors import ConfigurationError
 from service.settings import DatabaseSettings
-from tests.support.ear import PATIENCE_S, Ear
+from tests.support.ear import Ear
 from tests.support.postgres import ask
 from tests.support.servers import Servers
+from tests.support.waiting import until
 
 #: The product's own times, made short.
 SHORT = {"QUIET_S": 0.3, "ANSWER_S": 0.7, "LONGEST_PAUSE_S": 0.3}
@@ -131,9 +132,7 @@ async def test_a_server_that_is_away_is_looked_for_until_it_is_back(
         listener = await listen(server.url, ear)
         await ear.until("gap")
         server.kill()
-        async with asyncio.timeout(PATIENCE_S):
-            while listener.connected:
-                await asyncio.sleep(0.01)
+        await until(lambda: not listener.connected)
         await asyncio.sleep(2 * SHORT["LONGEST_PAUSE_S"])  # several attempts, one warning
         server.start()
         await ear.until("gap", "gap")
@@ -153,9 +152,7 @@ async def test_a_server_that_falls_silent_is_noticed_without_its_help(
         await proxy.hang()
         began_s = time.monotonic()
         tell(database_url, "flows", "unheard")
-        async with asyncio.timeout(PATIENCE_S):
-            while listener.connected:
-                await asyncio.sleep(0.01)
+        await until(lambda: not listener.connected)
         assert time.monotonic() - began_s < 10 * (SHORT["QUIET_S"] + SHORT["ANSWER_S"])
         await proxy.cut()
         await proxy.forward()
@@ -168,13 +165,13 @@ async def test_a_quiet_channel_stays_connected(listen: Listen, database_url: str
     ear = Ear("flows")
     await listen(database_url, ear)
     await ear.until("gap")
-    async with asyncio.timeout(PATIENCE_S):
-        while not ask(
+    await until(
+        lambda: ask(
             database_url,
             "SELECT 1 FROM pg_stat_activity WHERE application_name = 'tollgate-listener'"
             " AND datname = current_database() AND query = 'SELECT 1'",
-        ):
-            await asyncio.sleep(0.05)
+        )
+    )
     tell(database_url, "flows", "late")
     await ear.until("gap", "late")
 
@@ -230,15 +227,11 @@ async def test_stopping_closes_the_connection_also_while_connecting(
     await listener.stop()
     await listener.stop()
     assert not listener.connected
-    async with asyncio.timeout(PATIENCE_S):
-        while listeners(database_url):
-            await asyncio.sleep(0.01)
+    await until(lambda: not listeners(database_url))
     async with FaultProxy.before(database_url) as proxy:
         await proxy.hang()
         connecting = await listen(proxy.url, ear)
-        async with asyncio.timeout(PATIENCE_S):
-            while not proxy.connections:
-                await asyncio.sleep(0.01)
+        await until(lambda: proxy.connections)
         began_s = time.monotonic()
         await connecting.stop()
         assert time.monotonic() - began_s < 1.0

@@ -14,8 +14,9 @@ from service.database import Database, StatementClass
 from service.database.classes import Statement
 from service.errors import DatabaseReadOnly, DatabaseUnavailable, QueryTimeout
 from tests.support.database import PID, OpenDatabase, Seen, count, deadline
-from tests.support.postgres import active, ask, kill_sessions, until
+from tests.support.postgres import active, ask, kill_sessions
 from tests.support.servers import Servers, execute
+from tests.support.waiting import until
 
 SetReadOnly = Callable[..., None]
 SLOW = "SELECT pg_sleep(0.8), pg_backend_pid() AS pid"

@@ -14,7 +14,7 @@ from scripts.faultproxy import FaultProxy
 from service.database import Database
 from service.errors import DatabaseUnavailable
 from tests.support.database import OpenDatabase
-from tests.support.postgres import until
+from tests.support.waiting import until
 
 StartPostgres = Callable[[], EmbeddedPostgres]
 

@@ -11,7 +11,8 @@ from scripts.faultproxy import FaultProxy
 from service.database.pool import ConnectionPool
 from service.errors import DatabaseUnavailable
 from tests.support.database import OpenPool
-from tests.support.postgres import ask, kill_sessions, until
+from tests.support.postgres import ask, kill_sessions
+from tests.support.waiting import until
 
 
 async def test_a_caller_cancelled_as_it_is_served_passes_its_connection_on(

@@ -9,7 +9,8 @@ import pytest
 from service.database import Database
 from service.errors import ConstraintViolated, DeadlineExceeded, StatementFailed
 from tests.support.database import PID, count, deadline
-from tests.support.postgres import ask, until
+from tests.support.postgres import ask
+from tests.support.waiting import until
 
 
 async def no_open_transactions(url: str) -> bool:

@@ -24,8 +24,8 @@ from service.api import keys
 from service.app import create_app
 from tests.support.gate import ROOMY
 from tests.support.house import API_KEY, IDENTIFIER, TEXT, flow_definition, house_settings
-from tests.support.payments import until
 from tests.support.sandbox import running_sandbox
+from tests.support.waiting import until
 
 CREATE = "POST /payment"
 BODY = json.dumps({"identifier_from_purchaser": IDENTIFIER, "input_data": {"text": TEXT}}).encode()

@@ -20,6 +20,7 @@ from service.errors import (
 from service.jobs.models import JobState
 from service.runners.runners import Runners
 from tests.support.house import TEXT, House
+from tests.support.waiting import until
 
 MakeHouse = Callable[..., Awaitable[House]]
 CREATE, LIST = "POST /payment", "GET /payment"
@@ -190,8 +191,9 @@ async def crash_while_creating(home: House, *, after_payment: bool = False) -> N
     """As a killed worker: the request ends at the payment call, and nobody tidies up."""
     home.fault(CREATE, "hang", when="after" if after_payment else "before", times=1)
     starting = asyncio.create_task(home.start())
-    while home.sandbox.calls[CREATE] == 0 or (after_payment and not len(home.sandbox.ledger)):
-        await asyncio.sleep(0.01)
+    await until(
+        lambda: home.sandbox.calls[CREATE] and (len(home.sandbox.ledger) or not after_payment)
+    )
     for task in asyncio.all_tasks():
         if task.get_name().startswith("start-"):
             task.cancel()

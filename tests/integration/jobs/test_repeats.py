@@ -17,7 +17,7 @@ from service.errors import (
 from service.jobs.models import Job, ProvidedInput
 from service.mip.hashing import schema_hashes
 from tests.support.house import House
-from tests.support.payments import until
+from tests.support.waiting import until
 
 MakeHouse = Callable[..., Awaitable[House]]
 CREATE, LIST = "POST /payment", "GET /payment"

@@ -11,8 +11,9 @@ from service.breaker.breaker import Breaker
 from service.errors import CircuitOpen, PaymentBusy, PaymentUnavailable
 from service.settings import BreakerSettings
 from service.store.client import Store
-from tests.support.payments import GatewayFactory, new_order, until
+from tests.support.payments import GatewayFactory, new_order
 from tests.support.sandbox import RunningSandbox
+from tests.support.waiting import until
 
 CREATE = "POST /payment"
 

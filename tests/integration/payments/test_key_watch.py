@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from service.health import ComponentState
 from service.wiring import Services, connect
 from tests.support.house import API_KEY, house_settings
-from tests.support.payments import until
 from tests.support.sandbox import running_sandbox
+from tests.support.waiting import until
 
 READ_ONLY = "read-only-key"
 

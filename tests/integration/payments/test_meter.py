@@ -11,8 +11,9 @@ from service.errors import DependencyError
 from service.metrics import Metrics
 from service.payments.client import PaymentClient
 from service.payments.gateway import PaymentGateway
-from tests.support.payments import RecordingBreaker, new_order, payment_settings, until
+from tests.support.payments import RecordingBreaker, new_order, payment_settings
 from tests.support.sandbox import RunningSandbox
+from tests.support.waiting import until
 
 CREATE = "POST /payment"
 

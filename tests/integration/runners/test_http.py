@@ -24,6 +24,7 @@ from tests.support.runners import (
     serving,
     spec,
 )
+from tests.support.waiting import until
 
 
 async def test_start_tells_the_runner_everything_it_needs(runners: Runners) -> None:
@@ -146,8 +147,7 @@ async def test_cancelled_run_stops_asking(runners: Runners) -> None:
     async with serving(scripted):
         of = request(spec(scripted.port))
         task = asyncio.create_task(runners.for_flow(of.flow).run(of))
-        while len(scripted.seen) < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(scripted.seen) >= 3)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

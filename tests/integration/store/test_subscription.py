@@ -17,6 +17,7 @@ from service.store.client import Store
 from service.store.subscription import Subscription
 from tests.support.cluster import valkey_cluster
 from tests.support.ear import PATIENCE_S, Ear
+from tests.support.waiting import until
 
 OpenStore = Callable[..., Awaitable[Store]]
 Subscribe = Callable[..., Awaitable[Subscription]]
@@ -71,9 +72,7 @@ async def test_a_quiet_channel_stays_connected(
         clients = await store.client.client_list(_type="pubsub")
         return any(client["cmd"] == "ping" for client in clients)
 
-    async with asyncio.timeout(PATIENCE_S):
-        while not await asked():
-            await asyncio.sleep(0.02)
+    await until(asked)
     await store.client.publish(CHANNEL, "late")
     await ear.until("gap", "late")
 
@@ -100,9 +99,7 @@ async def test_a_server_that_stands_still_is_noticed_and_found_again(
     server.suspend()
     try:
         began_s = time.monotonic()
-        async with asyncio.timeout(PATIENCE_S):
-            while subscription.connected:
-                await asyncio.sleep(0.01)
+        await until(lambda: not subscription.connected)
         assert time.monotonic() - began_s < 10 * (SHORT["QUIET_S"] + 1.0)
     finally:
         server.resume()
@@ -117,9 +114,7 @@ async def test_a_server_that_is_away_is_looked_for_until_it_is_back(
         subscription = await subscribe(server.url, ear)
         await ear.until("gap")
         server.kill()
-        async with asyncio.timeout(PATIENCE_S):
-            while subscription.connected:
-                await asyncio.sleep(0.01)
+        await until(lambda: not subscription.connected)
         await asyncio.sleep(2 * SHORT["LONGEST_PAUSE_S"])  # several attempts, one warning
         server.start()
         await ear.until("gap", "gap")
@@ -190,9 +185,7 @@ async def test_in_a_cluster_it_hears_what_any_node_is_told_and_outlives_its_own(
         for key in spread:
             await store.client.eval(script, 1, key, CHANNEL)
         await ear.until_heard(spread[-1], after=0)
-        async with asyncio.timeout(PATIENCE_S):
-            while set(ear.heard) != {"gap", *spread}:
-                await asyncio.sleep(0.01)
+        await until(lambda: set(ear.heard) == {"gap", *spread})
         [own] = [
             node
             for node in cluster.nodes

@@ -7,6 +7,7 @@ import pytest
 from service.cache.owed import TOLD_AT_ONCE, Owed
 from service.deadline import CURRENT, Deadline, remaining_s
 from service.errors import DeadlineExceeded, StoreUnavailable
+from tests.support.waiting import until
 
 
 class Redis:
@@ -36,9 +37,7 @@ class Redis:
 
 
 async def until_paid(owed: Owed) -> None:
-    async with asyncio.timeout(10):
-        while len(owed):
-            await asyncio.sleep(0.01)
+    await until(lambda: not owed)
 
 
 async def test_all_are_told_not_too_many_at_once() -> None:

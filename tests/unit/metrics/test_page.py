@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from service.metrics import page
 from service.metrics.page import handing_over, page_handler
 from service.metrics.plain import HandOver, Tally
+from tests.support.waiting import until
 
 
 def shown(counter: Counter) -> float:
@@ -40,8 +41,7 @@ async def test_numbers_are_handed_over_now_and_then(
     monkeypatch.setattr(page, "HAND_OVER_INTERVAL_S", 0.01)
     async with handing_over(registry), asyncio.timeout(10):
         tally.grown[()] += 2
-        while shown(counter) < 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: shown(counter) >= 2)
 
 
 async def test_the_end_leaves_nothing_behind(
