@@ -57,7 +57,6 @@ class Lanes:
         denials: Denials,
         *,
         place: Callable[[], Place],
-        changed: Callable[[], None],
         observer: LimiterObserver | None,
     ) -> None:
         self._store = store
@@ -66,7 +65,6 @@ class Lanes:
         self._clock = clock
         self._denials = denials
         self._place = place
-        self._changed = changed
         self._observer = observer
         self._by_node: dict[str, Lane] = {}
 
@@ -116,7 +114,6 @@ class Lanes:
         def changed() -> None:
             if outage.mode == "fleet" and far.gone:
                 self._by_node.pop(node, None)
-            self._changed()
 
         outage = Outage(far, place=self._place, changed=changed)
         lane = self._by_node[node] = Lane(gate, outage)

@@ -70,7 +70,6 @@ class Limiter:
             self._clock,
             self._denials,
             place=lambda: self._place,
-            changed=self._mode_changed,
             observer=observer,
         )
         self._store = store
@@ -214,10 +213,6 @@ class Limiter:
             self._place = Place(place, max(self._least_workers, live))
         self._lanes.open_known()
         await asyncio.gather(*(lane.outage.check() for lane in self._lanes))
-
-    def _mode_changed(self) -> None:
-        if self._observer is not None:
-            self._observer.mode(self.degraded)
 
     def __repr__(self) -> str:
         mode = "local-share" if self.degraded else "fleet"

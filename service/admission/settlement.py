@@ -60,7 +60,7 @@ class Outage:
         node: RedisNode,
         *,
         place: Callable[[], Place],
-        changed: Callable[[], None] = lambda: None,
+        changed: Callable[[], None],
     ) -> None:
         self._node = node
         self._place = place

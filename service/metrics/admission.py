@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.metrics.denied import DeniedPrincipals
 from service.metrics.plain import HandOver, Spread, Tally
@@ -95,13 +95,6 @@ class AdmissionCounts:
             "Requests decided by one round trip of the limiter to Redis.",
             BATCH_BUCKETS,
         )
-        self._degraded = Gauge(
-            "tollgate_admission_degraded",
-            "1 while a worker decides without Redis (policies' on_outage), else 0;"
-            " the worst of all workers.",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
 
     def decided(self, decision: Decision) -> None:
         """Count one request's decision under each policy that had a part in it.
@@ -130,10 +123,6 @@ class AdmissionCounts:
     def indeterminate(self, n: int) -> None:
         """``n`` charges were sent, and their answer did not come."""
         self._indeterminate.grown[()] += n
-
-    def mode(self, degraded: bool) -> None:
-        """Is Redis done without?"""
-        self._degraded.set(int(degraded))
 
     def rules_refused(self) -> None:
         """A new version of the rules was not fit to be used; the old one stays."""

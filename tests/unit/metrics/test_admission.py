@@ -89,7 +89,6 @@ def test_trips_batches_and_what_went_wrong(
     counts.round_trip(0.0007, 12)
     counts.local_denial()
     counts.indeterminate(12)
-    counts.mode(degraded=True)
     counts.rules_refused()
     counts.rules_changed()
     assert value(registry, "round_trip_seconds_bucket", le="0.001") == 1
@@ -97,6 +96,5 @@ def test_trips_batches_and_what_went_wrong(
     assert value(registry, "batch_size_sum") == 12
     assert value(registry, "local_denials_total") == 1
     assert value(registry, "indeterminate_total") == 12
-    assert value(registry, "degraded") == 1
     assert value(registry, "rules_reloads_total", outcome="refused") == 1
     assert value(registry, "rules_reloads_total", outcome="taken") == 1
