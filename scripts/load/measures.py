@@ -165,6 +165,15 @@ def _generator(record: Record, where: Where) -> float | None:
     return float(record.generator.bottleneck)
 
 
+def _reference(record: Record, where: Where) -> float | None:
+    gaps = [
+        abs(one.ours_per_second / one.per_second - 1) * 100
+        for one in record.references
+        if one.per_second > 0
+    ]
+    return max(gaps, default=None)
+
+
 MEASURES: Final[Mapping[str, Measure]] = {
     "failed": Measure("Failed requests", "", kind_count("failed")),
     "failed_share": Measure("Failed requests", "%", _share("failed")),
@@ -212,5 +221,6 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "queries": Measure("Queries per request", "", _cost("queries")),
     "pool_share": Measure("Most of the database pool in use", "%", _pool),
     "events": Measure("Events", "", _events),
+    "reference_gap": Measure("Apart from another generator's throughput", "%", _reference),
     "generator": Measure("The generator held the fleet back", "", _generator),
 }

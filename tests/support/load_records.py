@@ -21,6 +21,7 @@ from scripts.load.record import (
     Machine,
     Offered,
     Record,
+    Reference,
     Requests,
     Sales,
     Sample,
@@ -204,6 +205,16 @@ def rich(*, seconds: int = 90, slower: float = 1.0, seed: int = 5) -> Record:
         admissions=_admissions(),
         sales=_sales(slower),
         samples=_samples(lot, seconds, outage, slower),
+        references=[
+            Reference(
+                program="wrk",
+                command="wrk -t12 -c400 -d30s --latency http://127.0.0.1:8080/health",
+                per_second=3120.0,
+                p50_ms=118.0,
+                p99_ms=204.0,
+                ours_per_second=3044.0,
+            )
+        ],
         costs=Costs(
             cpu_us={
                 "workers": 168.4 * slower,

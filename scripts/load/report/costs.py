@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import figure, number, size
+from scripts.load.figures import change, figure, milliseconds, number, size
 from scripts.load.record import Record, Sample
 from scripts.load.report import timelines
 from scripts.load.report.bars import bar, stacked
@@ -56,7 +56,27 @@ def generator(record: Record, identity: str) -> Element:
         )
         if rows
         else None,
+        _references(record),
     )
+
+
+def _references(record: Record) -> Element | None:
+    if not record.references:
+        return None
+    rows: list[list[Child]] = [
+        [
+            el("code", one.command),
+            f"{number(one.per_second)} /s",
+            f"{number(one.ours_per_second)} /s",
+            change(one.per_second, one.ours_per_second),
+            milliseconds(one.p50_ms),
+            milliseconds(one.p99_ms),
+        ]
+        for one in record.references
+    ]
+    heads = ("In the same minutes", "Its throughput", "Ours", "Apart", "Its p50", "Its p99")
+    found = table(heads, rows, numbers=range(1, 6), caption="Beside another generator")
+    return el("div", found, class_="scroll")
 
 
 def _share_bar(share: float) -> Element:

@@ -43,8 +43,8 @@ def page(records: Sequence[Record], baselines: Mapping[str, Record] | None = Non
         (f"run{i + 1}", record, (baselines or {}).get(record.scenario))
         for i, record in enumerate(records)
     ]
-    articles = [_article(*run) for run in runs]
     alone = len(runs) == 1
+    articles = [_article(*run, alone=alone) for run in runs]
     title = records[0].title if alone else "Load tests"
     failed = sum(not record.passed for record in records)
     sign = "✗" if failed else "✓"
@@ -80,11 +80,12 @@ def page(records: Sequence[Record], baselines: Mapping[str, Record] | None = Non
     )
 
 
-def _article(identity: str, record: Record, baseline: Record | None) -> Element:
-    return el(
+def _article(identity: str, record: Record, baseline: Record | None, *, alone: bool) -> Element:
+    found = el(
         "article",
         el("h2", record.title, id=f"{identity}-title"),
         el("p", record.purpose, class_="lead"),
+        None if alone else el("nav", aria_label=f"Parts of {record.title}", class_="parts"),
         verdicts.banner(record, identity),
         verdicts.warning(record),
         verdicts.tiles(record, baseline),
@@ -103,6 +104,9 @@ def _article(identity: str, record: Record, baseline: Record | None) -> Element:
         class_="run",
         aria_labelledby=f"{identity}-title",
     )
+    for parts in found.iter("nav"):
+        parts.extend(_ways(found, identity))
+    return found
 
 
 def _top(runs: Sequence[tuple[str, Record, Record | None]], articles: Sequence[Element]) -> Element:
