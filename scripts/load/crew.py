@@ -8,14 +8,13 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from scripts.load.alarm import now_s
 from scripts.load.plan import READY, Outcome, Plan, Told
 from scripts.running import ROOT
 
 #: For interpreters to start, and connections to open.
 _READY_TIMEOUT_S = 60.0
 #: Between saying when and that moment.
-_NOTICE_S = 0.2
+NOTICE_S = 0.2
 #: An outcome holds every admission of the run.
 _LONGEST_LINE = 2**30
 _STOP_TIMEOUT_S = 5.0
@@ -37,9 +36,9 @@ class Crew:
                 if json.loads(line)["kind"] != READY:
                     raise GeneratorFailed(f"a generator began with {line[:200]!r}")
 
-    async def run(self, hear: Callable[[int, Told], None]) -> list[Outcome]:
-        """All begin a moment from now; ``hear`` is told who had which second."""
-        began = f"{now_s() + _NOTICE_S!r}\n".encode()
+    async def run(self, began_s: float, hear: Callable[[int, Told], None]) -> list[Outcome]:
+        """All begin at that moment, ``NOTICE_S`` from now; ``hear`` gets each one's seconds."""
+        began = f"{began_s!r}\n".encode()
         for member in self._members:
             assert member.stdin is not None  # noqa: S101 (asked for where it was started)
             member.stdin.write(began)

@@ -183,6 +183,17 @@ class Verdict(_Part):
     against: Literal["", "group", "baseline"] = ""
 
 
+class Reference(_Part):
+    """What another generator measured of the same, in the same minutes."""
+
+    program: str
+    command: str
+    per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+    ours_per_second: float
+
+
 class Record(_Part):
     """One run."""
 
@@ -207,6 +218,7 @@ class Record(_Part):
     costs: Costs | None
     events: list[Event]
     verdicts: list[Verdict]
+    references: list[Reference] = []
 
     @property
     def passed(self) -> bool:

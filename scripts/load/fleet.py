@@ -1,0 +1,121 @@
+"""What is asked: a fleet started for it, or a service that runs already."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from scripts import running
+from scripts.fleet import balancer
+from scripts.load.observe import Observed, found
+from scripts.lock import LOCK, held
+from scripts.running import RUN, Running
+from scripts.stack import stack
+from service.settings import Settings, load
+
+#: Apart from what ``make run`` and ``make fleet`` have.
+DATA = RUN / "load"
+#: A line for each request would cost more than the requests; failures keep theirs.
+_QUIET = {"TOLLGATE_LOGGING__ACCESS_SAMPLE": "0"}
+
+
+class TargetRefused(Exception):
+    """Nothing was asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    replicas: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``service``: what a fleet of this machine has noted of itself; ``settings``: its own."""
+
+    host: str
+    port: int
+    service: Running | None = None
+    observed: Observed = field(default_factory=Observed)
+    settings: Settings | None = None
+    size: Size | None = None
+    environment: Mapping[str, str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+def named(url: str, *, remote: bool) -> Target:
+    """The service at ``url``; raises TargetRefused where it is not for us to load."""
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"}:
+        raise TargetRefused(f"{url} is no address of the form http://host:port")
+    if not (remote or _is_local(parts.hostname)):
+        raise TargetRefused(
+            f"{parts.hostname} is not this machine. Load tests can take a service down: if it is"
+            " yours and you mean it, say so with REMOTE=yes (--remote)."
+        )
+    host = LOCAL if parts.hostname == "localhost" else parts.hostname
+    port = parts.port or 80
+    for data in (RUN, DATA):
+        service = running.read(data)
+        if service is not None and urlsplit(service.url).port == port and _is_local(host):
+            return Target(host, port, service, found(data))
+    return Target(host, port)
+
+
+LOCAL = "127.0.0.1"
+
+
+@contextlib.contextmanager
+def started(environment: Mapping[str, str], size: Size, data: Path = DATA) -> Iterator[Target]:
+    """A fleet of ``make fleet`` with these settings beside the usual ones, until the block ends."""
+    balancer.required()
+    if held(data / LOCK):
+        raise TargetRefused("Another load test of this checkout is running.")
+    # Each begins with empty servers: what an earlier one left would be measured, too.
+    shutil.rmtree(data, ignore_errors=True)
+    settings = _QUIET | dict(environment)
+    program = (
+        *("scripts.fleet", "up", "--replicas", str(size.replicas)),
+        *("--workers", str(size.workers)),
+    )
+    data.mkdir(parents=True)
+    with _environment(settings):
+        loaded = load().settings
+    with stack(data, settings, program=program) as there:
+        parts = urlsplit(there.service.url)
+        yield Target(
+            host=parts.hostname or LOCAL,
+            port=parts.port or 80,
+            service=there.service,
+            observed=found(data),
+            settings=loaded,
+            size=size,
+            environment=dict(environment),
+        )
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name: where it leads may change between this look and the load
+        return False
+
+
+@contextlib.contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,75 @@
+"""ab and wrk, where they are installed: do they measure the same as we?"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+from scripts.bench.load import MARGIN_S, LoadFailed, read_wrk
+from scripts.load.record import Reference
+from scripts.load.scenario import Scenario
+from scripts.load.schedule import Closed
+
+_WRK_THREADS = 12
+
+
+def reference(
+    scenario: Scenario, url: str, *, seconds: float, ours_per_second: float
+) -> Reference | None:
+    """None where the scenario has none, or the program is not installed; raises LoadFailed."""
+    program = scenario.reference
+    if program is None or shutil.which(program) is None:
+        return None
+    group = scenario.groups[0]
+    connections, address = group.connections, url + group.routes[0].path
+    if program == "ab":
+        wanted = group.schedule.requests if isinstance(group.schedule, Closed) else None
+        command = ["ab", "-q", "-n", str(wanted or 1000), "-c", str(connections), address]
+    else:
+        threads = min(_WRK_THREADS, connections)
+        length = f"{max(1, round(seconds))}s"
+        command = [
+            *("wrk", f"-t{threads}", f"-c{connections}", f"-d{length}", "--latency", address)
+        ]
+    text = _output(command, seconds)
+    per_second, p50_ms, p99_ms = read_ab(text) if program == "ab" else _wrk(text)
+    return Reference(
+        program=program,
+        command=" ".join(command),
+        per_second=per_second,
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
+        ours_per_second=ours_per_second,
+    )
+
+
+def read_ab(text: str) -> tuple[float, float, float]:
+    """Requests per second, 50th and 99th percentile; raises LoadFailed where requests failed."""
+    rate = re.search(r"^Requests per second:\s+([\d.]+)", text, re.MULTILINE)
+    failed = re.search(r"^(?:Failed requests|Non-2xx responses):\s+([1-9]\d*)", text, re.MULTILINE)
+    shares = dict(re.findall(r"^\s+(\d+)%\s+(\d+)", text, re.MULTILINE))
+    if not rate or failed or not {"50", "99"} <= shares.keys():
+        raise LoadFailed(f"ab says:\n{text}")
+    return float(rate[1]), float(shares["50"]), float(shares["99"])
+
+
+def _wrk(text: str) -> tuple[float, float, float]:
+    outcome = read_wrk(text)
+    if outcome.refused:
+        raise LoadFailed(f"wrk says:\n{text}")
+    return outcome.per_second, outcome.p50_ms, outcome.p99_ms
+
+
+def _output(command: list[str], seconds: float) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=seconds + MARGIN_S
+        )
+    except subprocess.CalledProcessError as error:
+        raise LoadFailed(
+            f"{command[0]} failed:\n{(error.stderr or error.stdout)[-2000:]}"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise LoadFailed(f"{command[0]} did not end") from error
+    return done.stdout
