@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
 import secrets
@@ -19,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import rfc8785
 
 from scripts import running
+from scripts.mip004 import input_hash, result_hash
 
 #: From payment to result; the sandbox pays after a second and confirms after another.
 JOB_TIMEOUT_S = 120.0
@@ -136,7 +135,7 @@ async def _buy(shop: Shop, flow: dict[str, Any], variant: dict[str, Any]) -> Pur
     body = {"input_data": given} | ({"identifier_from_purchaser": identifier} if identifier else {})
     started = await shop.post(f"/{reference}/start_job", body)
     say(f"  job {started['id']}")
-    _expect(started["input_hash"] == _input_hash(identifier, given), "the input hash is right")
+    _expect(started["input_hash"] == input_hash(identifier, given), "the input hash is right")
     if identifier:
         _expect_payment(started, identifier)
     questions, result = await _follow(shop, reference, started["id"], identifier)
@@ -188,7 +187,7 @@ async def _answer(
         f"/{reference}/provide_input",
         {"job_id": status["job_id"], "status_id": status["id"], "input_data": given},
     )
-    _expect(receipt["input_hash"] == _input_hash(identifier, given), "the answer's hash is right")
+    _expect(receipt["input_hash"] == input_hash(identifier, given), "the answer's hash is right")
 
 
 def _fields(schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -217,7 +216,7 @@ async def _settled(
 ) -> None:
     """The hash of the result gets on record with the payment service."""
     say(f"\nSettling {purchase.reference}: asking the payment service")
-    wanted = _result_hash(purchase.identifier, purchase.result)
+    wanted = result_hash(purchase.identifier, purchase.result)
     async with asyncio.timeout(SETTLE_TIMEOUT_S):
         while True:
             async with session.post(
@@ -236,18 +235,6 @@ async def _settled(
     _expect(
         payment["inputHash"] == purchase.started["input_hash"], "and the hash of the input we gave"
     )
-
-
-def _input_hash(identifier: str | None, value: dict[str, Any]) -> str:
-    return _sha256((identifier or "") + ";" + rfc8785.dumps(value).decode())
-
-
-def _result_hash(identifier: str | None, result: str) -> str:
-    return _sha256((identifier or "") + ";" + json.dumps(result, ensure_ascii=False)[1:-1])
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _price(variant: dict[str, Any]) -> str:

@@ -5,11 +5,11 @@ Pure: no rule of it is taken from the service's own code, the hash of MIP-004 ne
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+
+from scripts.mip004 import result_hash
 
 FINAL = frozenset({"completed", "failed"})
 ON_CHAIN = frozenset({"ResultSubmitted", "Withdrawn"})
@@ -153,7 +153,7 @@ def _one_result_per_paid_job(books: Books) -> Iterator[tuple[str, str]]:
 def _shown_result_is_the_settled_one(books: Books) -> Iterator[tuple[str, str]]:
     hashes = {job.job: job.result_hash for job in books.recorded}
     for told in books.told:
-        shown = {_hash(told.identifier, result) for result in told.results}
+        shown = {result_hash(told.identifier, result) for result in told.results}
         for job in told.jobs:
             if told.status == "completed" and shown != {hashes.get(job)}:
                 yield job, f"showed {len(shown)} results, or one without the hash it has"
@@ -176,9 +176,3 @@ RULES: Mapping[str, Rule] = {
     "the result shown is the one settled": _shown_result_is_the_settled_one,
     "no job ends twice": _nothing_ran_to_its_end_twice,
 }
-
-
-def _hash(identifier: str | None, result: str) -> str:
-    """MIP-004 as marketplaces compute it: identifier, semicolon, the text escaped as in JSON."""
-    escaped = json.dumps(result, ensure_ascii=False)[1:-1]
-    return hashlib.sha256(f"{identifier or ''};{escaped}".encode()).hexdigest()

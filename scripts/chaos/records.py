@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 from scripts.chaos.audit import Booked, Books, Recorded, Told
 from scripts.chaos.fleet import Fleet
@@ -29,7 +30,15 @@ WHERE NOT split_part(owner, ':', 2)::int = ANY(%(living)s) AND lease_until > now
 """
 
 
-def books(fleet: Fleet, told: Sequence[Told]) -> Books:
+class Kept(Protocol):
+    """Where the rows and the sandbox's books are: a fleet's, however it was started."""
+
+    def rows(self, statement: str, **params: Any) -> list[dict[str, Any]]: ...
+
+    def books(self) -> list[dict[str, Any]]: ...
+
+
+def books(fleet: Kept, told: Sequence[Told]) -> Books:
     booked = tuple(
         Booked(
             job=payment["metadata"],
@@ -43,7 +52,7 @@ def books(fleet: Fleet, told: Sequence[Told]) -> Books:
     return Books(tuple(told), recorded, booked)
 
 
-def open_jobs(fleet: Fleet) -> int:
+def open_jobs(fleet: Kept) -> int:
     """Jobs that are not final, or whose result is not."""
     return int(fleet.rows(_OPEN)[0]["jobs"])
 
