@@ -19,7 +19,7 @@ import aiohttp
 
 from scripts import running
 from scripts.fleet import control
-from scripts.load.changes import changes
+from scripts.load.changes import Changes
 from scripts.load.info import Server
 from scripts.load.pages import Fleet, read_page
 from scripts.load.parts import PARTS, Parts
@@ -96,6 +96,7 @@ class Observer:
         self._page_cpu_s = await self._price_of_pages()
         await self._ask_all()
         self._shown, self._rounds = self._fleet.now, 0
+        self._changes = Changes(self._shown)
         self._first = self._last = await self._redis.look() if self._redis else None
         self._cpu_before = await self._cpu_s()
         self._began_s = time.monotonic()
@@ -150,9 +151,8 @@ class Observer:
 
     async def _look(self) -> None:
         await self._ask_all()
-        at, before = time.monotonic() - self._began_s, self._shown
         self._shown = self._fleet.now
-        self._events += changes(before, self._shown, at)
+        self._events += self._changes.seen(self._shown, time.monotonic() - self._began_s)
 
     async def _ask_all(self) -> None:
         await asyncio.gather(*map(self._ask, self._targets.internal_urls))
