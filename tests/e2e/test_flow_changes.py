@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import statistics
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -21,6 +24,7 @@ import redis
 
 from scripts.devservers import EmbeddedPostgres, EmbeddedValkey
 from scripts.faultproxy import FaultProxy
+from scripts.loopback import LOOPBACK
 from service.flows.changes import LOOK_S
 from tests.e2e.conftest import LIFTED
 from tests.e2e.replicas import WORKERS, Replica, replicas
@@ -36,6 +40,10 @@ CHANGES = 40
 PROMISED_S = 0.1
 NOISE = 10
 PAUSE_S = 0.002
+FLOOD = 10_000
+ASKED = re.compile(
+    r'^tollgate_database_statements_total\{.*statement="(?:find_|read_).*\} (\S+)$', re.MULTILINE
+)
 FLOW = flow_definition("echo")
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -69,6 +77,15 @@ class Fleet:
             FLOW.slug,
         )
         return str(self.version)
+
+    def queries(self) -> int:
+        """What the workers have asked PostgreSQL about flows since they came up."""
+        total = 0.0
+        for replica in self.replicas:
+            url = f"http://{LOOPBACK}:{replica.internal_port}/metrics"
+            with urllib.request.urlopen(url, timeout=20) as page:
+                total += sum(map(float, ASKED.findall(page.read().decode())))
+        return int(total)
 
     def listeners(self) -> int:
         [(count,)] = self.sql(
@@ -206,6 +223,38 @@ async def test_a_flow_that_was_not_there_a_moment_ago_is(fleet: Fleet) -> None:
     for line in fleet.lines:
         listed = (await line.get("/flows")).body["flows"]
         assert "novelty" in [flow["id"] for flow in listed]
+
+
+async def test_a_flood_of_unknown_names_costs_no_queries_and_hides_no_new_flow(
+    fleet: Fleet,
+) -> None:
+    """Ten thousand names that nobody has; in the middle of them one more flow is put on sale."""
+    for line in fleet.lines:
+        assert await shown(line, "latecomer") is None
+    queries = await asyncio.to_thread(fleet.queries)
+    assert queries > 0
+    seen_s: dict[int, float] = {}
+
+    async def flood(line: Line) -> None:
+        for number in range(FLOOD // len(fleet.lines)):
+            assert (await line.get(f"/flows/no-{uuid4()}")).status == 404
+            if number % 10 == 0 and await shown(line, "latecomer"):
+                seen_s.setdefault(line.worker, time.monotonic())
+
+    floods = [asyncio.create_task(flood(line)) for line in fleet.lines]
+    await asyncio.sleep(0)
+    put_on_sale(fleet, "latecomer")
+    created_s = time.monotonic()
+    await asyncio.gather(*floods)
+    took_s = max(seen_s[line.worker] for line in fleet.lines) - created_s
+    queries = await asyncio.to_thread(fleet.queries) - queries
+    print(
+        f"{FLOOD} unknown names: {queries} queries;"
+        f" a new flow in the last worker after {took_s * 1000:.1f} ms"
+    )
+    assert took_s < PROMISED_S * NOISE
+    # For the new flow, its name, and the list that it is in: not one for each name.
+    assert queries < FLOOD / 100
 
 
 async def test_killed_listening_sessions_miss_nothing(fleet: Fleet) -> None:
