@@ -232,7 +232,6 @@ async def test_a_flood_of_unknown_names_costs_no_queries_and_hides_no_new_flow(
     for line in fleet.lines:
         assert await shown(line, "latecomer") is None
     queries = await asyncio.to_thread(fleet.queries)
-    assert queries > 0
     seen_s: dict[int, float] = {}
 
     async def flood(line: Line) -> None:
@@ -254,7 +253,7 @@ async def test_a_flood_of_unknown_names_costs_no_queries_and_hides_no_new_flow(
     )
     assert took_s < PROMISED_S * NOISE
     # For the new flow, its name, and the list that it is in: not one for each name.
-    assert queries < FLOOD / 100
+    assert 0 < queries < FLOOD / 100
 
 
 async def test_killed_listening_sessions_miss_nothing(fleet: Fleet) -> None:
