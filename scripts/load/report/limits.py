@@ -12,7 +12,7 @@ from scripts.load.report.markup import Child, badge, el, section, table
 
 #: The moment of an admission is known only between sent and answered.
 TOLERATED_TOKENS: Final = 1.0
-#: Jain's index: below this some get visibly less than others.
+#: Jain's index: below this some get visibly less of what they asked for than others.
 _UNEVEN: Final = 0.9
 _PERIODS: Final = ((1, "second"), (60, "minute"), (3600, "hour"), (86_400, "day"))
 
@@ -86,7 +86,8 @@ def _even_row(one: Admissions) -> list[Child]:
     mean = one.admitted / one.principals if one.principals else 0.0
     each = one.allowed / one.principals if one.principals else 0.0
     wide = max(float(one.most), each, 1.0) * 1.05
-    uneven = one.fairness < _UNEVEN and one.principals > 1
+    # Where nobody was denied, each got what it asked for.
+    uneven = one.fairness < _UNEVEN and one.offered > one.admitted and one.principals > 1
     return [
         one.policy,
         one.group,
