@@ -13,7 +13,7 @@ from service.errors import StoreUnavailable
 from service.store import keys
 from service.store.client import Store
 from service.store.guard import FAILURES_BEFORE_REST
-from tests.support.broken.scripts import spoilt
+from tests.support.broken.scripts import spoil
 from tests.support.cache import (
     FENCE_KEY,
     NAMESPACE,
@@ -281,14 +281,6 @@ async def test_the_scenarios_see_a_script_with_one_fault(
     right: str,
     wrong: str,
 ) -> None:
-    broken = spoilt(store, "service.cache", script, right, wrong)
-    real = Store.script
-    monkeypatch.setattr(
-        Store,
-        "script",
-        lambda self, package, name, keys: (
-            broken if name == script else real(self, package, name, keys=keys)
-        ),
-    )
+    spoil(monkeypatch, store, "service.cache", script, right, wrong)
     with pytest.raises(AssertionError):
         await scenario(store, database)

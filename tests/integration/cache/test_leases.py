@@ -14,7 +14,7 @@ from service.cache.cache import REST_S, TieredCache
 from service.cache.loading import LOAD_LIMIT_S
 from service.errors import DatabaseBusy, DatabaseUnavailable
 from service.store.client import Store
-from tests.support.broken.scripts import spoilt
+from tests.support.broken.scripts import spoil
 from tests.support.cache import (
     FENCE_KEY,
     VALUE_KEY,
@@ -278,15 +278,7 @@ async def test_the_scenarios_see_a_script_with_one_fault(
     right: str,
     wrong: str,
 ) -> None:
-    broken = spoilt(store, "service.cache", script, right, wrong)
-    real = Store.script
-    monkeypatch.setattr(
-        Store,
-        "script",
-        lambda self, package, name, keys: (
-            broken if name == script else real(self, package, name, keys=keys)
-        ),
-    )
+    spoil(monkeypatch, store, "service.cache", script, right, wrong)
     with pytest.raises((AssertionError, TimeoutError)):
         async with asyncio.timeout(1):
             await scenario(store, database)

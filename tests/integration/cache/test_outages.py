@@ -77,15 +77,21 @@ async def test_worker_tier_helps_out_when_redis_has_lost_the_value_and_the_load_
     assert cache.statistics().loads.errors == 1
 
 
-async def test_with_both_away_only_the_first_waits_for_a_database_that_hangs(
-    open_store: OpenStore, database: Database
-) -> None:
+async def outlived(open_store: OpenStore, database: Database) -> tuple[TieredCache, Clock]:
+    """A worker without Redis, whose fresh value has outlived the database."""
     clock = Clock()
     cache = worker(await open_store(NOWHERE), clock=clock)
     await get(cache, database)
     clock.now_s += 5
     database.away = True
     assert (await get(cache, database)).degraded
+    return cache, clock
+
+
+async def test_with_both_away_only_the_first_waits_for_a_database_that_hangs(
+    open_store: OpenStore, database: Database
+) -> None:
+    cache, clock = await outlived(open_store, database)
     for _ in range(3):  # each look is due when the last one's time is over
         clock.now_s += REST_S
         database.open.clear()
@@ -105,12 +111,7 @@ async def test_with_both_away_only_the_first_waits_for_a_database_that_hangs(
 async def test_a_value_left_alone_since_an_outage_is_asked_for_before_it_is_given(
     open_store: OpenStore, database: Database
 ) -> None:
-    clock = Clock()
-    cache = worker(await open_store(NOWHERE), clock=clock)
-    await get(cache, database)
-    clock.now_s += 5
-    database.away = True
-    await get(cache, database)
+    cache, clock = await outlived(open_store, database)
     database.away, database.value = False, b"two"
     clock.now_s += REST_S + 5
     assert (await get(cache, database)).value == b"two"
