@@ -75,26 +75,18 @@ async def test_those_who_wait_for_the_job_are_told_and_nobody_else(
     bystander.cancel()
 
 
-async def test_a_change_told_between_reading_and_waiting_is_not_missed(
-    table: Table, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("told", [True, False], ids=["told", "gap"])
+async def test_a_change_between_reading_and_waiting_is_not_missed(
+    table: Table, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
     monkeypatch.setattr(module, "LOOK_S", 3600.0)
     seen = table.add()
     with waiting.watch(seen.job_id) as watch:
         after = table.change(seen.job_id)
-        waiting.told(seen.job_id, after.id)
-        async with asyncio.timeout(10):
-            assert await watch.change(seen, wait_s=60, gone=lambda: False) == after
-
-
-async def test_a_gap_between_reading_and_waiting_is_looked_after(
-    table: Table, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LOOK_S", 3600.0)
-    seen = table.add()
-    with waiting.watch(seen.job_id) as watch:
-        after = table.change(seen.job_id)
-        waiting.gap()
+        if told:
+            waiting.told(seen.job_id, after.id)
+        else:
+            waiting.gap()
         async with asyncio.timeout(10):
             assert await watch.change(seen, wait_s=60, gone=lambda: False) == after
 
