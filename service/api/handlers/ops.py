@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 import service
 from service.api import access, answers, keys, ops_views, page_files, problems
+from service.api.desk import Desk
 from service.api.json_body import read_object
 from service.api.schemas import parse
 
@@ -104,38 +105,26 @@ async def principal(request: web.Request) -> BaseModel:
     return await request.app[keys.DESK].principal(question.principal)
 
 
-@guarded
-async def force_breaker(request: web.Request) -> BaseModel:
-    order = parse(ops_views.ForceOrder, await _body(request))
-    return _done(await request.app[keys.DESK].force(order, _author(request, order)))
+def _taking(
+    model: type[OrderModel], carry_out: Callable[[Desk, OrderModel, str], Awaitable[str]]
+) -> Handler:
+    """Takes an order to the desk, with the name of whoever gives it."""
+
+    @guarded
+    async def take(request: web.Request) -> BaseModel:
+        order = parse(model, await _body(request))
+        # Who they say they are, and from where they came, which they cannot choose.
+        author = f"{order.by} (page, {request[keys.RECORD].client.address})"
+        return ops_views.DoneView(done=await carry_out(request.app[keys.DESK], order, author))
+
+    return take
 
 
-@guarded
-async def reset_breaker(request: web.Request) -> BaseModel:
-    order = parse(ops_views.ResetOrder, await _body(request))
-    return _done(await request.app[keys.DESK].reset_breaker(order, _author(request, order)))
-
-
-@guarded
-async def reset_principal(request: web.Request) -> BaseModel:
-    order = parse(ops_views.BucketsOrder, await _body(request))
-    return _done(await request.app[keys.DESK].reset_principal(order, _author(request, order)))
-
-
-@guarded
-async def shadow_policy(request: web.Request) -> BaseModel:
-    order = parse(ops_views.ShadowOrder, await _body(request))
-    return _done(await request.app[keys.DESK].shadow(order, _author(request, order)))
+force_breaker = _taking(ops_views.ForceOrder, Desk.force)
+reset_breaker = _taking(ops_views.ResetOrder, Desk.reset_breaker)
+reset_principal = _taking(ops_views.BucketsOrder, Desk.reset_principal)
+shadow_policy = _taking(ops_views.ShadowOrder, Desk.shadow)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
     return await read_object(request, limit_bytes=MOST_ORDER_BYTES)
-
-
-def _author(request: web.Request, order: ops_views.Order) -> str:
-    """Who they say they are, and from where they came, which they cannot choose."""
-    return f"{order.by} (page, {request[keys.RECORD].client.address})"
-
-
-def _done(text: str) -> BaseModel:
-    return ops_views.DoneView(done=text)
