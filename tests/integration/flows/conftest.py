@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -23,6 +24,7 @@ from tests.support.followers import Hire, Worker
 from tests.support.house import flow_definition
 from tests.support.postgres import ask
 
+OpenCatalog = Callable[..., Awaitable[Catalog]]
 NEVER_S = (1e6, 1e6)
 
 
@@ -86,3 +88,24 @@ async def sold(database_url: str) -> str:
             f"INSERT INTO flow_aliases VALUES ('{slug}', '{uid}'), ('{row.name.lower()}', '{uid}')",
         )
     return database_url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(DatabaseSettings(pool_min=1, pool_max=4), url=database_url)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def open_catalog(database: Database, store: Store) -> AsyncIterator[OpenCatalog]:
+    """Makes catalogs, each with the cache of a worker of its own."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**settings: Any) -> Catalog:
+            cache = TieredCache(store, CacheSettings(**settings), namespace="flow")
+            stack.push_async_callback(cache.close)
+            return Catalog(database, cache)
+
+        yield make

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,9 +16,10 @@ from service.errors import ConfigurationError, DatabaseUnavailable, FlowUnavaila
 from service.flows.catalog import Catalog
 from service.flows.definition import FlowDefinition
 from service.flows.models import ImportReport
-from service.settings import CacheSettings, DatabaseSettings
+from service.settings import CacheSettings
 from service.store.client import Store
 
+OpenCatalog = Callable[..., Awaitable[Catalog]]
 AGENT = "ab" * 40
 
 
@@ -54,30 +54,7 @@ def definition(slug: str = "echo", **changes: Any) -> FlowDefinition:
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(DatabaseSettings(pool_min=1, pool_max=4), url=database_url)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def open_catalog(
-    database: Database, store: Store
-) -> AsyncIterator[Callable[..., Awaitable[Catalog]]]:
-    """Makes catalogs, each with the cache of a worker of its own."""
-    async with AsyncExitStack() as stack:
-
-        async def make(**settings: Any) -> Catalog:
-            cache = TieredCache(store, CacheSettings(**settings), namespace="flow")
-            stack.push_async_callback(cache.close)
-            return Catalog(database, cache)
-
-        yield make
-
-
-@pytest.fixture
-async def catalog(open_catalog: Callable[..., Awaitable[Catalog]]) -> Catalog:
+async def catalog(open_catalog: OpenCatalog) -> Catalog:
     return await open_catalog()
 
 
@@ -135,9 +112,7 @@ async def test_change_is_seen_at_once_and_the_uid_stays(catalog: Catalog) -> Non
     assert (await catalog.get("echo two"))[0].uid == before.uid
 
 
-async def test_change_reaches_other_workers(
-    catalog: Catalog, open_catalog: Callable[..., Awaitable[Catalog]]
-) -> None:
+async def test_change_reaches_other_workers(catalog: Catalog, open_catalog: OpenCatalog) -> None:
     other = await open_catalog(local_seconds=0.0)
     await catalog.store([definition()])
     assert (await other.get("echo"))[0].version == "1.0"
@@ -191,7 +166,7 @@ async def test_clash_within_one_import_changes_nothing(catalog: Catalog) -> None
 
 
 async def test_imports_at_once_do_not_disturb_each_other(
-    open_catalog: Callable[..., Awaitable[Catalog]],
+    open_catalog: OpenCatalog,
 ) -> None:
     catalogs = [await open_catalog() for _ in range(4)]
     flows = [definition(slug) for slug in ("a", "b", "c")]
@@ -252,7 +227,7 @@ async def test_without_list_and_database_nobody_can_say_what_is_unknown(
 
 
 async def test_value_in_another_form_is_read_from_the_database(
-    catalog: Catalog, store: Store, open_catalog: Callable[..., Awaitable[Catalog]]
+    catalog: Catalog, store: Store, open_catalog: OpenCatalog
 ) -> None:
     given = definition()
     await catalog.store([given])

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from service.cache.cache import TieredCache
 from service.database import Database
 from service.errors import UnknownFlow
 from service.flows.catalog import Catalog
 from service.flows.definition import FlowDefinition
 from service.flows.repository import FlowRepository
-from service.settings import CacheSettings, DatabaseSettings
 from service.store.client import Store
 
 OpenCatalog = Callable[..., Awaitable[Catalog]]
@@ -69,27 +66,6 @@ class Asked:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return Asked(monkeypatch)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(DatabaseSettings(pool_min=1, pool_max=4), url=database_url)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def open_catalog(database: Database, store: Store) -> AsyncIterator[OpenCatalog]:
-    """Makes catalogs, each with the cache of a worker of its own."""
-    async with AsyncExitStack() as stack:
-
-        async def make(**settings: Any) -> Catalog:
-            cache = TieredCache(store, CacheSettings(**settings), namespace="flow")
-            stack.push_async_callback(cache.close)
-            return Catalog(database, cache)
-
-        yield make
 
 
 async def fill(database: Database, number: int) -> None:
