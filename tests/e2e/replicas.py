@@ -100,18 +100,24 @@ def replicas(
         for number, url in enumerate(redis_urls):
             clock = skewed(BEHIND_S, path=ROOT, sleeps=True) if number % 2 else {}
             environment = {**os.environ, **settings, **clock, "TOLLGATE_REDIS__URL": url}
-            started.append(stack.enter_context(_replica(home / f"replica-{number}", environment)))
+            started.append(stack.enter_context(replica(home / f"replica-{number}", environment)))
         eventually(lambda: all(replica.ready() for replica in started), within_s=60)
         _await_acquaintance(redis_urls, workers)
         yield started
 
 
 @contextmanager
-def _replica(log: Path, environment: Mapping[str, str]) -> Iterator[Replica]:
+def replica(
+    log: Path,
+    environment: Mapping[str, str],
+    *,
+    command: tuple[str, ...] = (sys.executable, "-m", "service", "serve"),
+) -> Iterator[Replica]:
+    """Started, but not yet ready."""
     port, internal = free_port(), free_port()
     program = Kept(
         Order(
-            command=(sys.executable, "-m", "service", "serve"),
+            command=command,
             directory=ROOT,
             environment={
                 **environment,

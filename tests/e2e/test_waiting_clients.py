@@ -16,9 +16,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg2
 import pytest
@@ -26,12 +25,11 @@ import pytest
 from scripts.bench.polling import Client, answered, clients
 from scripts.bench.processes import resident_bytes
 from scripts.devservers import EmbeddedValkey
-from scripts.kept import Kept, Order
-from scripts.loopback import LOOPBACK, free_port
+from scripts.loopback import LOOPBACK
 from scripts.running import ROOT
 from service.jobs.waiting import LOOK_S
 from tests.e2e.conftest import LIFTED
-from tests.e2e.replicas import Replica
+from tests.e2e.replicas import Replica, replica
 from tests.support.gate import FLOWS
 from tests.support.servers import Servers, scratch_directory
 from tests.support.waiting import eventually
@@ -110,33 +108,11 @@ def worker(servers: Servers) -> Iterator[Worker]:
         }
         command = (sys.executable, "-m", "service")
         subprocess.run([*command, "flows", "import", FLOWS], cwd=ROOT, env=environment, check=True)
-        with replica(home / "replica.log", command, environment) as started:
+        # As by an operator whose shell lets a process have 256 open files at first.
+        shell = ("sh", "-c", f"ulimit -S -n 256; exec {' '.join(command)} serve")
+        with replica(home / "replica.log", environment, command=shell) as started:
             eventually(started.ready, within_s=60)
             yield Worker(started, database_url)
-
-
-@contextmanager
-def replica(log: Path, command: tuple[str, ...], environment: dict[str, str]) -> Iterator[Replica]:
-    """Started as by an operator whose shell lets a process have 256 open files at first."""
-    port, internal = free_port(), free_port()
-    ports = {
-        "TOLLGATE_SERVER__PORT": str(port),
-        "TOLLGATE_SERVER__INTERNAL_PORT": str(internal),
-    }
-    program = Kept(
-        Order(
-            command=("sh", "-c", f"ulimit -S -n 256; exec {' '.join(command)} serve"),
-            directory=ROOT,
-            environment={**environment, **ports},
-            stop_signals=(signal.SIGTERM,),
-            grace_s=20.0,
-            log=log,
-        )
-    )
-    try:
-        yield Replica(program, port, internal, log)
-    finally:
-        program.stop()
 
 
 async def test_two_thousand_wait_for_little_and_are_told_at_once(worker: Worker) -> None:
