@@ -1,6 +1,7 @@
 """One worker of a fleet, reduced to its limiter: offers a steady load, writes down what it got.
 
-Argument: a JSON Order. First line: ``ready``; the load begins when standard input ends. Each
+Argument: a JSON Order. First line: ``ready``; the load begins when standard input ends, and stops
+after the time ordered or with SIGTERM. Each
 admission is one line, written at once, so that it outlives SIGKILL: name of the limit, instants of
 asking and of the answer (monotonic, µs), server time of the decision (µs; 0: decided without
 Redis). Last line of an orderly end: ``offered n``.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -53,8 +55,10 @@ class Worker:
         self._limiter = limiter
         self._known = limiter.deny_locally if isinstance(limiter, Limiter) else _nothing
         self._offered = 0
+        self._stopped = False
 
     async def run(self) -> int:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         async with asyncio.TaskGroup() as group:
             for name, (tokens, period_s, burst) in self._order.limits.items():
                 charges = (Charge(Policy(name, tokens, period_s, burst), Subject("client", "all")),)
@@ -64,7 +68,7 @@ class Worker:
     async def _offer(self, name: str, charges: tuple[Charge, ...], per_second: float) -> None:
         began_s, count = time.monotonic(), 0
         in_flight: set[asyncio.Task[None]] = set()
-        while (passed_s := time.monotonic() - began_s) < self._order.run_s:
+        while (passed_s := time.monotonic() - began_s) < self._order.run_s and not self._stopped:
             due = int(passed_s * per_second) + 1 - count
             count += due
             for _ in range(min(due, MOST_IN_FLIGHT - len(in_flight))):
@@ -74,6 +78,9 @@ class Worker:
                 task.add_done_callback(in_flight.discard)
             await asyncio.sleep(TICK_S)
         await asyncio.gather(*in_flight)
+
+    def _stop(self) -> None:
+        self._stopped = True
 
     async def _take(self, name: str, charges: tuple[Charge, ...]) -> None:
         asked_us = time.monotonic_ns() // 1000

@@ -15,6 +15,7 @@ from pathlib import Path
 from scripts.running import ROOT
 from tests.e2e.taker import Order
 from tests.e2e.windows import Limit, Span, worst_excess
+from tests.support.waiting import eventually
 
 #: A start imports half the service; on a busy machine that takes seconds.
 START_S = 20.0
@@ -126,6 +127,22 @@ class Takers:
         while self._admitted() < count:
             assert time.monotonic() < deadline, f"fewer than {count} were admitted"
             time.sleep(0.01)
+
+    def await_decided_by_redis(self, *, within_s: float = 30.0) -> None:
+        """Until every process has asked it again, from now on."""
+        now_us = time.monotonic_ns() // 1000
+
+        def decided(number: int) -> bool:
+            lines = self._written(number).read_text().rpartition("\n")[0].splitlines()[1:]
+            told = (line.split()[2:] for line in reversed(lines))
+            return any(int(at) > now_us for at, decided_us in told if int(decided_us))
+
+        eventually(lambda: all(map(decided, range(len(self._processes)))), within_s=within_s)
+
+    def stop(self) -> None:
+        """Before the time ordered; ``finish`` then waits for their orderly end."""
+        for process in self._processes:
+            process.terminate()
 
     def _admitted(self) -> int:
         """Each process writes a line for each, after its first."""

@@ -15,7 +15,7 @@ import pytest
 
 from service.admission.models import Subject
 from service.store import keys
-from tests.e2e.takers import MOST_EXCESS, Taken, gives, takers
+from tests.e2e.takers import MOST_EXCESS, Taken, Takers, gives, takers
 from tests.e2e.valkeys import pause
 from tests.e2e.windows import Limit, worst_excess
 from tests.support.cluster import ValkeyCluster, valkey_cluster
@@ -29,6 +29,9 @@ KEY = keys.bucket("brisk", str(Subject("client", "all")), shadow=False)
 LOST_S = 0.1
 #: No worker may stand still for longer: it answers by itself as soon as three batches are lost.
 LONGEST_GAP_S = 2.0
+
+#: Of load; it ends as soon as Redis decides again.
+MOST_S = 60.0
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -68,7 +71,7 @@ def test_slots_move_a_replica_takes_over_politely_and_then_a_primary_dies(
     cluster: ValkeyCluster, tmp_path: Path
 ) -> None:
     new = cluster.add_node()
-    with takers(tmp_path, cluster.url, LIMITS, run_s=8.0) as fleet:
+    with takers(tmp_path, cluster.url, LIMITS, run_s=MOST_S) as fleet:
         fleet.start_together(None, None, None)
         before = cluster.holder(KEY)
         for target in ((before + 1) % 3, new, before):
@@ -83,14 +86,14 @@ def test_slots_move_a_replica_takes_over_politely_and_then_a_primary_dies(
         killed_s = time.monotonic()
         cluster.await_takeover(KEY)
         taken_over_s = time.monotonic()
-        taken = fleet.finish()
+        taken = end(fleet)
     keeps_its_promise(taken, killed_s, taken_over_s)
 
 
 def test_a_primary_dies_and_comes_back_and_sentinel_switches_politely(
     pair: WatchedPair, tmp_path: Path
 ) -> None:
-    with takers(tmp_path, pair.url, LIMITS, run_s=11.0) as fleet:
+    with takers(tmp_path, pair.url, LIMITS, run_s=MOST_S) as fleet:
         fleet.start_together(None, None, None)
         # In this order: sentinels let some time pass between one failover and the next by itself.
         primary = pair.primary()
@@ -101,9 +104,18 @@ def test_a_primary_dies_and_comes_back_and_sentinel_switches_politely(
         taken_over_s = time.monotonic()
         pair.servers[primary].start()
         pair.await_health()
+        fleet.await_decided_by_redis()
         pair.fail_over()
-        taken = fleet.finish()
+        taken = end(fleet)
     keeps_its_promise(taken, killed_s, taken_over_s)
+
+
+def end(fleet: Takers) -> Taken:
+    """When Redis decides again, and has done so for a while."""
+    fleet.await_decided_by_redis()
+    pause(1.0)
+    fleet.stop()
+    return fleet.finish()
 
 
 def first_decided_by_redis_s(taken: Taken, after_s: float) -> float:

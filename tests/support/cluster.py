@@ -68,10 +68,10 @@ class ValkeyCluster:
             first, after = number * SLOTS // PRIMARIES, (number + 1) * SLOTS // PRIMARIES
             self._clients[number].cluster("ADDSLOTSRANGE", first, after - 1)
         eventually(self._whole, within_s=_READY_WITHIN_S)
+        self._hurry()
         for number in range(PRIMARIES, len(self.nodes)):
             self._clients[number].cluster("REPLICATE", self._ids[number - PRIMARIES])
         eventually(self._all_copied, within_s=_READY_WITHIN_S)
-        self._hurry()
 
     @property
     def url(self) -> str:
@@ -163,8 +163,8 @@ class ValkeyCluster:
         for node in self.nodes:
             node.resume()
             node.start()
-        eventually(self._all_copied, within_s=_READY_WITHIN_S)
         self._hurry()
+        eventually(self._all_copied, within_s=_READY_WITHIN_S)
 
     def close(self) -> None:
         for client in self._clients:
@@ -183,7 +183,7 @@ class ValkeyCluster:
         return client
 
     def _hurry(self) -> None:
-        """All are there: from now on, whoever is silent is missed soon."""
+        """All know each other: from now on, whoever is silent is missed soon."""
         for client in self._clients:
             client.config_set("cluster-node-timeout", round(NODE_TIMEOUT_S * 1000))
 
