@@ -48,7 +48,7 @@ async def test_a_flood_of_them_fills_neither_tier_and_pushes_nothing_out(
     store: Store, database: Database
 ) -> None:
     # Its own tier outlasts the flood, however slow the machine.
-    settings = {"local_seconds": 300, "unknown_seconds": 300}
+    settings = {"local_seconds": 60, "unknown_seconds": 60}
     flooded = worker(store, local_entries=50, local_unknowns=100, loads=4, **settings)
     for number in range(20):
         await flooded.get(f"flow{number}", database.load)
