@@ -24,6 +24,7 @@ from scripts.kept import Kept, Order
 from scripts.loopback import LOOPBACK, free_port
 from scripts.running import ROOT, Running
 from service.settings import Settings
+from service.settings.secret_files import SUFFIX
 
 FLOWS = "config/flows/demonstration.toml"
 #: Workers import, connect and fill their pools; a slow machine's first start reads cold files.
@@ -75,13 +76,15 @@ def ground(settings: Settings, data: Path, *, workers: int) -> Iterator[Ground]:
                 max_connections=max(100, workers * (database.pool_max + 1) + SPARE_CONNECTIONS),
             )
         )
-        environment = {
-            **os.environ,
-            "TOLLGATE_DATABASE__URL": servers.database_url,
-            "TOLLGATE_REDIS__URL": servers.redis_url,
-        }
-        _step("migrate", environment=environment)
-        _step("flows", "import", FLOWS, environment=environment)
+        environment = changed(
+            os.environ,
+            {
+                "TOLLGATE_DATABASE__URL": servers.database_url,
+                "TOLLGATE_REDIS__URL": servers.redis_url,
+            },
+        )
+        step("migrate", environment=environment)
+        step("flows", "import", FLOWS, environment=environment)
         parts: dict[str, Kept] = {}
         sandboxed = settings.payment.url is None
         if sandboxed:
@@ -136,8 +139,18 @@ def usable(host: str, port: int, variable: str) -> int:
     return port
 
 
-def _step(*arguments: str, environment: Mapping[str, str]) -> None:
-    """One ``tollgate`` command to its end; shown only when it fails."""
+def changed(environment: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """With these variables; a secret is given as itself or by a file's name, never both."""
+    others = {
+        name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else f"{name}{SUFFIX}"
+        for name in settings
+    }
+    kept = {name: value for name, value in environment.items() if name not in others}
+    return {**kept, **settings}
+
+
+def step(*arguments: str, environment: Mapping[str, str]) -> None:
+    """One ``tollgate`` command to its end; shown only when it fails. Raises StepFailed."""
     done = subprocess.run(
         [sys.executable, "-m", "service", *arguments],
         cwd=ROOT,

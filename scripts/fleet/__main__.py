@@ -20,12 +20,14 @@ from scripts.fleet.control import DONE, RESTART, STOP, Control, ask, control, re
 from scripts.fleet.replicas import Replicas, replicas
 from scripts.ground import (
     StepFailed,
+    changed,
     expect_alive,
     expect_starter,
     ground,
     say,
     short,
     starter,
+    step,
     take_stop_signals,
     usable,
 )
@@ -34,13 +36,15 @@ from scripts.lock import LOCK, held, only_one
 from scripts.loopback import LOOPBACK
 from scripts.running import RUN, noted
 from service.errors import ConfigurationError
-from service.settings import Settings, load
+from service.settings import PREFIX, Settings, load
 
 #: As a shell says of a program that is not there.
 EXIT_MISSING = 127
 #: Beyond a replica's own time for requests and jobs in hand.
 STOP_MARGIN_S = 15.0
 WATCH_INTERVAL_S = 0.5
+#: What a restart does not change: nginx knows the replicas by it.
+_OWN = {f"TOLLGATE_SERVER__{name}" for name in ("HOST", "INTERNAL_HOST", "TRUSTED_PROXIES")}
 
 
 def main() -> int:
@@ -125,14 +129,14 @@ def _up(settings: Settings, data: Path, *, count: int, workers: int) -> None:
         while True:
             undisturbed()
             fleet.look_after()
-            _serve(calls, fleet)
+            environment = _serve(calls, fleet, environment)
 
 
-def _serve(calls: Control, fleet: Replicas) -> None:
-    """One call, if one comes."""
+def _serve(calls: Control, fleet: Replicas, environment: dict[str, str]) -> dict[str, str]:
+    """One call, if one comes; the replicas' environment from then on."""
     call = calls.next_call(WATCH_INTERVAL_S)
     if call is None:
-        return
+        return environment
     try:
         if call.word == STOP:
             call.tell(DONE)
@@ -144,12 +148,21 @@ def _serve(calls: Control, fleet: Replicas) -> None:
             say(line)
             call.tell(line)
 
+        given = {name: value for name, value in call.settings.items() if name not in _OWN}
+        wanted = changed(environment, given)
         try:
-            fleet.restart(tell)
+            # Wrong settings would end the first replica, and with it the fleet.
+            step("config", "check", environment=wanted)
+        except StepFailed as error:
+            call.tell(str(error))
+            return environment
+        try:
+            fleet.restart(tell, wanted)
         except StepFailed as error:
             call.tell(str(error))
             raise
         call.tell(DONE)
+        return wanted
     finally:
         call.close()
 
@@ -160,8 +173,9 @@ def _call(data: Path, word: str) -> int:
         print("No fleet is running in this checkout: make fleet starts one.", file=sys.stderr)
         return 1
     last = ""
+    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     try:
-        for line in ask(note, word):
+        for line in ask(note, word, given):
             last = line
             if line != DONE:
                 say(line)

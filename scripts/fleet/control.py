@@ -1,7 +1,8 @@
 """How ``make fleet-restart`` and ``make fleet-stop`` reach the fleet of this checkout.
 
 A socket in a private directory; the fleet's note says where, and what the fleet consists of. A word
-goes in, lines of progress come out, and the last line is the outcome.
+goes in, with the settings that shall hold from then on; lines of progress come out, and the last
+line is the outcome.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from scripts.lock import LOCK, held
 
 RESTART, STOP = "restart", "stop"
 DONE = "done"
-#: The word is in the first packet of whoever calls.
+#: Whoever calls has it ready.
 _WORD_TIMEOUT_S = 1.0
+_MOST_BYTES = 1_000_000
 _NOTE = "fleet.json"
 
 
@@ -44,8 +46,9 @@ def read(data: Path) -> Note | None:
 class Call:
     """One that has come in; who called may have gone, which changes nothing."""
 
-    def __init__(self, word: str, connection: socket.socket) -> None:
+    def __init__(self, word: str, settings: Mapping[str, str], connection: socket.socket) -> None:
         self.word = word
+        self.settings = settings
         self._connection = connection
 
     def tell(self, line: str) -> None:
@@ -70,11 +73,13 @@ class Control:
             return None
         connection.settimeout(_WORD_TIMEOUT_S)
         try:
-            word = connection.recv(64).decode(errors="replace").strip()
-        except OSError:
-            word = ""
+            with connection.makefile("rb") as lines:
+                asked = json.loads(lines.readline(_MOST_BYTES))
+            word, settings = asked["word"], asked["settings"]
+        except (OSError, ValueError, LookupError, TypeError):
+            word, settings = "", {}
         if word in {RESTART, STOP}:
-            return Call(word, connection)
+            return Call(word, settings, connection)
         connection.close()
         return None
 
@@ -96,11 +101,11 @@ def control(data: Path, replicas: Sequence[Mapping[str, str]]) -> Iterator[Contr
         shutil.rmtree(private, ignore_errors=True)
 
 
-def ask(note: Note, word: str) -> Iterator[str]:
-    """The lines of the answer, as they come."""
+def ask(note: Note, word: str, settings: Mapping[str, str]) -> Iterator[str]:
+    """The lines of the answer, as they come. ``settings`` are variables, secrets among them."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(note.control)
-        connection.sendall(word.encode() + b"\n")
+        connection.sendall(json.dumps({"word": word, "settings": settings}).encode() + b"\n")
         with connection.makefile() as lines:
             for line in lines:
                 yield line.rstrip("\n")

@@ -35,8 +35,10 @@ class Replicas:
                 say(f"Replica {number} has ended (code {replica.exit_code}); starting it again.")
                 replica.start()
 
-    def restart(self, tell: Callable[[str], None]) -> None:
+    def restart(self, tell: Callable[[str], None], environment: Mapping[str, str]) -> None:
         """One after another, so that the others serve meanwhile; raises StepFailed."""
+        for replica in self.members:  # one that dies meanwhile starts again with it, too
+            replica.change(environment)
         for number, replica in enumerate(self.members, 1):
             began_s = time.monotonic()
             tell(f"replica {number} of {len(self.members)}: leaving")
