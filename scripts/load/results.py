@@ -22,7 +22,8 @@ def requests(outcomes: Sequence[Outcome]) -> list[Requests]:
     for outcome in outcomes:
         for route in outcome.routes:
             by_route.setdefault((route.group, route.route), []).append(route)
-    return [_requests(group, name, parts) for (group, name), parts in by_route.items()]
+    made = [_requests(group, name, parts) for (group, name), parts in by_route.items()]
+    return [one for one in made if one.sent]
 
 
 def _requests(group: str, route: str, parts: Sequence[RouteOutcome]) -> Requests:

@@ -18,6 +18,8 @@ from scripts.load.scenario import Group, Purchase
 from scripts.mip004 import input_hash
 
 START, STATUS = "POST /{flow}/start_job", "GET /{flow}/status"
+#: Apart: it takes as long as the job does.
+WAITED = f"{STATUS}?wait"
 FINAL = frozenset({"completed", "failed"})
 #: In the order the standard has them.
 _TIMES = ("payByTime", "submitResultTime", "unlockTime", "externalDisputeUnlockTime")
@@ -55,6 +57,7 @@ class Purchasers(Crowd):
         assert group.purchase is not None  # noqa: S101 (the caller looked)
         self._purchase: Purchase = group.purchase
         self._start, self._status = self.tally.route(START), self.tally.route(STATUS)
+        self._waited = self.tally.route(WAITED)
         self._wishes: list[_Wish] = []
         self._buying: set[asyncio.Task[None]] = set()
         self._wallet: Lane | None = None
@@ -142,7 +145,8 @@ class Purchasers(Crowd):
         """None, after a pause, where the answer was a refusal or none."""
         path = f"/{self._purchase.flow}/status?job_id={job}{wait}"
         request = self.request("GET", path, {}, wish.principal)
-        answer = await self._answer(_Awaited(self, self._status, request, now_s(), wish.principal))
+        route = self._waited if wait else self._status
+        answer = await self._answer(_Awaited(self, route, request, now_s(), wish.principal))
         if answer is None or answer.status != _OK:
             await asyncio.sleep(_pause_s(answer))
             return None

@@ -16,7 +16,7 @@ def table(record: Record) -> str:
     for one in record.admissions:
         lines.append(
             f"Limit {one.policy}, {one.group}: {one.admitted} of {one.offered} admitted,"
-            f" {one.worst_excess:+.1f} tokens beside the bound in the worst window"
+            f" {_beside(one.worst_excess)} in the worst window"
         )
     if (sales := record.sales) is not None:
         lines.append(
@@ -31,8 +31,9 @@ def table(record: Record) -> str:
         )
     lines.append("")
     for verdict in record.verdicts:
-        mark = "ok    " if verdict.passed else "FAILED"
-        lines.append(f"{mark} {verdict.name}: {verdict.measured} ({verdict.limit})")
+        if verdict.judged or not verdict.passed:
+            mark = "ok    " if verdict.passed else "FAILED"
+            lines.append(f"{mark} {verdict.name}: {verdict.measured} ({verdict.limit})")
     return "\n".join(lines)
 
 
@@ -47,6 +48,10 @@ def _row(one: Requests) -> tuple[str, ...]:
         *(f"{value:.1f}" for value in shown),
         *("-" for _ in range(3 - len(shown))),
     )
+
+
+def _beside(excess: float) -> str:
+    return f"{abs(excess):.1f} tokens {'above' if excess > 0 else 'below'} the bound"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
