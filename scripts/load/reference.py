@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 
 from scripts.bench.load import MARGIN_S, LoadFailed, read_wrk
 from scripts.load.record import Reference
@@ -14,9 +15,15 @@ from scripts.load.schedule import Closed
 _WRK_THREADS = 12
 
 
-def reference(
-    scenario: Scenario, url: str, *, seconds: float, ours_per_second: float
-) -> Reference | None:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    command: str
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(scenario: Scenario, url: str, *, seconds: float) -> Measured | None:
     """None where the scenario has none, or the program is not installed; raises LoadFailed."""
     program = scenario.reference
     if program is None or shutil.which(program) is None:
@@ -33,13 +40,18 @@ def reference(
             *("wrk", f"-t{threads}", f"-c{connections}", f"-d{length}", "--latency", address)
         ]
     text = _output(command, seconds)
-    per_second, p50_ms, p99_ms = read_ab(text) if program == "ab" else _wrk(text)
+    figures = read_ab(text) if program == "ab" else _wrk(text)
+    return Measured(" ".join(command), *figures)
+
+
+def together(before: Measured, after: Measured, *, ours_per_second: float) -> Reference:
+    """What it measured before our run and after it: what changed meanwhile evens out."""
     return Reference(
-        program=program,
-        command=" ".join(command),
-        per_second=per_second,
-        p50_ms=p50_ms,
-        p99_ms=p99_ms,
+        program=before.command.partition(" ")[0],
+        command=before.command,
+        per_second=(before.per_second + after.per_second) / 2,
+        p50_ms=(before.p50_ms + after.p50_ms) / 2,
+        p99_ms=(before.p99_ms + after.p99_ms) / 2,
         ours_per_second=ours_per_second,
     )
 

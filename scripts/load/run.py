@@ -17,7 +17,7 @@ from scripts.load.plan import Outcome, Plan
 from scripts.load.principals import By
 from scripts.load.progress import Progress
 from scripts.load.record import Event, Fleet, GeneratorState, Record, Sample
-from scripts.load.reference import reference
+from scripts.load.reference import Measured, measure, together
 from scripts.load.scenario import Scenario
 from scripts.load.schedule import Closed
 
@@ -38,6 +38,7 @@ class Options:
 
 async def run(scenario: Scenario, target: Target, options: Options) -> Record:
     """Everything but the verdicts."""
+    before = await _reference(scenario, target, options)
     jobs: list[str] = []
     if scenario.jobs:
         jobs = await asyncio.to_thread(stock.stocked, target, options.by, scenario.jobs)
@@ -50,13 +51,15 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Record:
         bought = [one for outcome in measured.outcomes for one in outcome.bought]
         sales = await books.sales(bought, books.opened(target.service))
     made = _record(scenario, target, options, measured)
+    after = await _reference(scenario, target, options)
     ours = sum(sum(one.kinds.values()) for one in made.requests) / made.seconds
-    beside = await asyncio.to_thread(
-        reference, scenario, target.url, seconds=options.seconds, ours_per_second=ours
-    )
-    return made.model_copy(
-        update={"sales": sales, "references": [] if beside is None else [beside]}
-    )
+    references = [together(before, after, ours_per_second=ours)] if before and after else []
+    return made.model_copy(update={"sales": sales, "references": references})
+
+
+async def _reference(scenario: Scenario, target: Target, options: Options) -> Measured | None:
+    """Half of it, each time."""
+    return await asyncio.to_thread(measure, scenario, target.url, seconds=options.seconds / 2)
 
 
 @dataclass(frozen=True, slots=True)
