@@ -78,7 +78,7 @@ def table_use(
     """Over one load of one flow, in as many requests as go; counts come ``reported_s`` late."""
 
     def looks() -> int:
-        time.sleep(reported_s)
+        time.sleep(reported_s)  # until the server has counted them
         with connection.cursor() as cursor:
             cursor.execute(_LOOKS)
             [[_, looks]] = cursor.fetchall()

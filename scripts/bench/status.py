@@ -106,16 +106,16 @@ class Bench:
             async with clients(self._port, len(paths)) as crowd:
                 for client, path in zip(crowd, paths, strict=True):
                     client.ask(path)
-                await asyncio.sleep(2.0)
+                await asyncio.sleep(2.0)  # all of them wait by now
                 waiting = resident_bytes(self._service.pid)
                 cpu, began_s = cpu_s(self._service.pid), time.monotonic()
-                await asyncio.sleep(8.0)
+                await asyncio.sleep(8.0)  # the moment that is measured
                 cpu = (cpu_s(self._service.pid) - cpu) / (time.monotonic() - began_s)
                 changed_s = time.monotonic()
                 await asyncio.to_thread(self._change, jobs[0])
                 await answered(crowd[:2], within_s=20)
                 told_s = max(client.answered_s or 0.0 for client in crowd[:2]) - changed_s
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.5)  # somebody told by mistake would have been
                 return {
                     "bytes_per_client": (waiting - before) / len(paths),
                     "cpu_share_while_waiting": cpu,
@@ -134,7 +134,7 @@ class Bench:
             cursor.execute(_CHANGE, {"id": job})
 
     def _queries(self) -> int:
-        time.sleep(REPORTED_S)
+        time.sleep(REPORTED_S)  # until the server has counted them
         with self._connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_stat_clear_snapshot(), xact_commit + xact_rollback"

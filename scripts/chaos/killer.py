@@ -52,7 +52,7 @@ class Killer:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._rng.choice(living), signal.SIGKILL)
                     return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the master is about to start one
 
     async def _kill_replica(self) -> None:
         replica = self._rng.choice(self._fleet.replicas)

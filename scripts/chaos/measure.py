@@ -74,7 +74,7 @@ class _Client:
             status, body, _ = await self.buy()
             if status == 200:
                 return str(body["id"])
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # the circuit is still open
 
     async def pair(self, job: str) -> tuple[list[float], list[float]]:
         """Latencies of a calm moment, and of one in which the payment service hangs."""

@@ -180,7 +180,7 @@ def _call(data: Path, word: str) -> int:
             if line != DONE:
                 say(line)
         while word == STOP and held(data / LOCK):
-            time.sleep(0.1)
+            time.sleep(0.1)  # the last it does is to let go of it
     except OSError as error:
         print(f"The fleet does not answer: {error}", file=sys.stderr)
         return 1

@@ -125,7 +125,7 @@ async def test_body_that_is_never_finished_is_nobodys_crash(gate: Gate, logged: 
     head = f"POST {START} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
     await writer.drain()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # the service has begun to read by now
     writer.close()
     await until(lambda: [entry for entry in logged if entry["event"] == "request"])
     assert not [entry for entry in logged if entry["event"] == "request_crashed"]

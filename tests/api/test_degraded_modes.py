@@ -107,7 +107,7 @@ class TestModes:
             await comes(gate)
             # Scripts are forgotten in a failover: loaded again, and no word about it.
             client.script_flush()
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.3)  # time enough to notice it, were it one
             assert await modes_of(gate) == set()
 
     async def test_redis_that_takes_no_writes_is_refusing(

@@ -18,7 +18,7 @@ async def test_waiting_returns_as_soon_as_the_status_changes(gate: Gate) -> None
     job_id = (await gate.buy())["id"]
     began_s = time.monotonic()
     waiting = asyncio.create_task(gate.get(f"/text-summary/status?job_id={job_id}&wait=25"))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # it waits by now; were it not to, it would be done
     assert not waiting.done()
     gate.pay(job_id)
     body = await (await waiting).json()

@@ -149,7 +149,7 @@ async def test_whoever_has_answered_is_never_shown_the_question_again(gate: Gate
                 late.append(seen["id"])
 
     pollers = [asyncio.create_task(poll()) for _ in range(8)]
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # they are at it
     reply = await gate.post(
         "/tailored-letter/provide_input",
         {"job_id": job_id, "status_id": asked["id"], "input_data": {"reference": "4711"}},

@@ -198,7 +198,7 @@ async def test_lines_of_the_log_name_the_trace(
     gate = await open_gate(tracing=tracing(collector), server={"fast_answers": fast}, flows=None)
     answer = await gate.get("/flows", headers={"traceparent": PARENT, "X-Request-Id": "r-1"})
     assert answer.status == 200
-    await asyncio.sleep(access_line.WAIT_S * 2)
+    await asyncio.sleep(access_line.WAIT_S * 2)  # the line has been written
     await gate.client.close()
     [line] = [x for x in map(json.loads, stream.getvalue().splitlines()) if x["event"] == "request"]
     assert (line["request_id"], line["trace_id"]) == ("r-1", TRACE)
@@ -219,7 +219,7 @@ async def test_collector_that_is_away_costs_spans_and_one_line(
         collector.status = 200
         assert (await gate.get("/livez")).status == 200
         await until(lambda: bool(collector.spans))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # a second word about it would have come
     told = [line["event"] for line in lines if line["event"].startswith("traces_")]
     assert told == ["traces_not_delivered", "traces_delivered_again"]
 

@@ -116,17 +116,18 @@ class Takers:
 
     def await_ready(self) -> None:
         """Until every process is at work, or held just before it."""
-        deadline = time.monotonic() + START_S
-        while not all(self._written(n).stat().st_size for n in range(len(self._processes))):
-            assert time.monotonic() < deadline, "a taker did not start"
-            time.sleep(0.01)
+        numbers = range(len(self._processes))
+        eventually(
+            lambda: all(self._written(number).stat().st_size for number in numbers),
+            within_s=START_S,
+            what="every taker has started",
+        )
 
     def await_admitted(self, count: int) -> None:
         """Until so many have been admitted by all of them together."""
-        deadline = time.monotonic() + START_S
-        while self._admitted() < count:
-            assert time.monotonic() < deadline, f"fewer than {count} were admitted"
-            time.sleep(0.01)
+        eventually(
+            lambda: self._admitted() >= count, within_s=START_S, what=f"{count} are admitted"
+        )
 
     def await_decided_by_redis(self, *, within_s: float = 30.0) -> None:
         """Until every process has asked it again, from now on."""

@@ -44,7 +44,7 @@ async def loaded(servers: Servers) -> AsyncIterator[Place]:
             try:
                 job_id = await asyncio.to_thread(finished_job, made)
                 async with mixed_load(made.running.service.url, job_id) as load:
-                    await asyncio.sleep(0.5)
+                    await asyncio.sleep(0.5)  # some of its good times, to compare with
                     yield Place(postgres, proxy, load)
             finally:
                 await asyncio.to_thread(running.__exit__, None, None, None)
@@ -109,7 +109,7 @@ async def test_silence_and_loss_under_load_cost_nobody_more_than_a_quick_refusal
 
         began_s = time.monotonic()
         await proxy.hang()  # every packet is lost from now on, and nobody is told
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(3.0)  # so long nothing comes of what is asked
         await proxy.forward()
         returned_s = time.monotonic()
         assert await normal_again(load, began_s) - returned_s < NORMAL_WITHIN_S
@@ -117,7 +117,7 @@ async def test_silence_and_loss_under_load_cost_nobody_more_than_a_quick_refusal
 
         began_s = time.monotonic()
         await asyncio.to_thread(postgres.stop)
-        await asyncio.sleep(2.8)
+        await asyncio.sleep(2.8)  # beyond the time in which it may be a restart
         await asyncio.to_thread(postgres.start)
         returned_s = time.monotonic()
         assert await normal_again(load, began_s) - returned_s < NORMAL_WITHIN_S

@@ -126,7 +126,7 @@ async def test_kill_of_a_replica_fails_only_what_was_in_flight_in_it(behind_ngin
     # So that in each replica there is something in flight.
     behind_nginx.order_fault(route="POST /payment", kind="latency", when="before", seconds=1.5)
     async with traffic(behind_nginx, purchasers=4 * REPLICAS) as told:
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(0.7)  # half of what a payment call takes: each has one in flight
         lives = len(behind_nginx.entries(1, "serving"))
         began_s = time.monotonic()
         await asyncio.to_thread(behind_nginx.kill, 1)

@@ -69,7 +69,7 @@ async def test_a_worker_killed_under_load_brings_no_tokens(fleet: list[Replica])
         crowd(ports(fleet), "/health", "198.51.100.2", run_s=2.5, connections=16, pace_s=0.005)
     )
     for replica in fleet:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # each in the midst of it
         os.kill(replica.workers()[0], signal.SIGKILL)
     replies = await load
     assert replies.unexpected() == set()

@@ -77,7 +77,7 @@ async def test_fleet_keeps_its_bound_while_redis_is_away(
         await asyncio.to_thread(valkey.start)
         back_s = time.monotonic()
         recovered_s = await recovered(fleet)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(1.0)  # some decisions of the fleet again
         over.set()
         replies = await load
     assert (replies.unexpected(), replies.lost) == (set(), 0)

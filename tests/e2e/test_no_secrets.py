@@ -283,7 +283,7 @@ async def test_no_line_of_any_process_has_a_secret_or_is_forged(
             await made.buy()
             postgres.stop()
             await made.buy()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # for the background tasks to meet it, too
         lines = made.log.read_text().splitlines()
     assert {200, 400, 404, 503} <= set(made.statuses)
     # The runner was told who asked; the token is for it alone.

@@ -154,7 +154,7 @@ async def only_those_concerned_are_told(
     worker.sql(COMPLETE, job)
     await answered(concerned, within_s=LOOK_S / 2)
     assert all(b'"status":"completed"' in client.answer for client in concerned)
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # somebody told by mistake would have been
     assert [client for client in others if client.answered_s] == []
     asked = worker.measure("tollgate_status_queries_total") - queries
     assert asked / (time.monotonic() - since_s) < CLIENTS / 20

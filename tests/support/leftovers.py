@@ -11,11 +11,11 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 from scripts.account import scratch
 from scripts.processes import Process, running
+from tests.support.waiting import eventually
 
 _MARK = "TESTS_HOME"
 #: What was told to stop may need this long on a busy machine.
@@ -39,10 +39,9 @@ class Leftovers:
 
     def look(self) -> None:
         """Fills ``found`` with a line for each process, once patience is over."""
-        deadline_s = time.monotonic() + _PATIENCE_S
-        while (left := self._left()) and time.monotonic() < deadline_s:
-            time.sleep(0.1)
-        self.found = [f"{process.pid}: {process.arguments}" for process in left]
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: not self._left(), within_s=_PATIENCE_S)
+        self.found = [f"{process.pid}: {process.arguments}" for process in self._left()]
 
     def remove(self) -> None:
         shutil.rmtree(self.home, ignore_errors=True)

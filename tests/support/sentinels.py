@@ -18,8 +18,7 @@ from tests.support.waiting import eventually
 SERVICE = "limits"
 #: Down for so long, a primary is replaced.
 DOWN_AFTER_S = 0.5
-#: One that fails, because a busy machine let the replica pass for dead as well, is tried again after
-#: twice this time.
+#: Where a busy machine let the replica pass for dead as well, it is tried again after twice this.
 FAILOVER_TIMEOUT_S = 2.0
 _READY_WITHIN_S = 60.0
 
@@ -27,9 +26,9 @@ _READY_WITHIN_S = 60.0
 class SentinelServer(MadeServer):
     """One sentinel; it writes what it learns into its configuration."""
 
-    def __init__(self, directory: Path, make: Make, primary: MadeServer) -> None:
+    def __init__(self, directory: Path, make: Make, primary_port: int) -> None:
         super().__init__(directory, make)
-        self._primary = primary
+        self._primary_port = primary_port
 
     def command(self) -> list[str]:
         program, *_ = super().command()
@@ -42,7 +41,7 @@ class SentinelServer(MadeServer):
         if not file.exists():
             file.write_text(
                 f"port {self.port}\nbind 127.0.0.1\ndir {self.data}\n"
-                f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary.told_port} 2\n"
+                f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary_port} 2\n"
                 f"sentinel down-after-milliseconds {SERVICE} {round(DOWN_AFTER_S * 1000)}\n"
                 f"sentinel failover-timeout {SERVICE} {round(FAILOVER_TIMEOUT_S * 1000)}\n"
                 + "".join(encryption)
@@ -62,7 +61,8 @@ class WatchedPair:
             stack.enter_context(server)
         self.client(1).replicaof("127.0.0.1", self.servers[0].told_port)
         self.sentinels = [
-            SentinelServer(home / f"sentinel-{n}", make, self.servers[0]) for n in range(3)
+            SentinelServer(home / f"sentinel-{n}", make, self.servers[0].told_port)
+            for n in range(3)
         ]
         for sentinel in self.sentinels:
             stack.enter_context(sentinel)

@@ -136,7 +136,7 @@ async def test_a_killed_worker_is_counted_no_longer_than_its_life(store: Store) 
     beat = store.script("service.admission", "heartbeat", keys=1)
     await beat([keys.workers()], [0, "killed", 50])
     assert await beat([keys.workers()], [0, "alive", 60_000]) == [2, 0]
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(0.06)  # longer than the killed one counts
     assert await beat([keys.workers()], [0, "alive", 60_000]) == [1, 0]
 
 
@@ -187,7 +187,7 @@ async def test_reset_fills_the_bucket_here_at_once_and_elsewhere_within_a_second
     await drain(there, charge)
     assert await here.reset(SLOW, CLIENT)
     assert here.deny_locally((charge,)) is None
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(1.0)  # as long as others may deny from memory at the most
     assert there.deny_locally((charge,)) is None
     assert (await there.take((charge,))).allowed
     assert not await here.reset(OTHER, CLIENT)

@@ -80,7 +80,7 @@ async def test_without_redis_each_worker_grants_its_share_then_the_fleet_decides
     assert repr(limiter) == "<Limiter fleet workers=4>"  # one lost batch is not an outage
     await until_away(limiter)
     assert repr(limiter) == "<Limiter local-share workers=4>"
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # a token of the share
     assert (await take(limiter, FAST)).allowed
 
     with pytest.raises(StoreUnavailable, match="closed"):
@@ -138,9 +138,9 @@ async def excess(fleet: Fleet, server: EmbeddedValkey, loss: str) -> float:
     policy = Policy("steady", tokens=30, period_s=1, burst=150)
     begun_s = time.monotonic()
     offers = [asyncio.create_task(offer(each, policy, begun_s + 8.5)) for each in limiters]
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(0.7)  # in the midst of the load
     getattr(server, loss)()
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(2.5)  # admitted by shares alone meanwhile
     assert {limiter.status().mode for limiter in limiters} == {"away"}
     server.restart() if loss == "kill" else server.resume()
     admitted = sum(await asyncio.gather(*offers))
@@ -180,7 +180,7 @@ async def test_what_was_admitted_alone_is_charged_before_redis_is_trusted(
     slow_back = Policy("slow", tokens=20, period_s=10, burst=20)
     server.suspend()
     await until_away(limiter, slow_back)
-    await asyncio.sleep(2.0)
+    await asyncio.sleep(2.0)  # the share fills
     admitted = 0
     while (await take(limiter, slow_back)).allowed:
         admitted += 1

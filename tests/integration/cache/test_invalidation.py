@@ -111,7 +111,7 @@ async def test_a_refresh_begun_before_an_invalidation_is_kept_nowhere(
     await cache.invalidate(["k"])
     assert (await get(cache, newer)).value == b"two"
     database.open.set()
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # the older load ends and tries to write
     assert (await get(cache, newer)).value == b"two"
     assert await store.client.hget(VALUE_KEY, "value") == b"two"
 

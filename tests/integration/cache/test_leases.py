@@ -39,7 +39,7 @@ async def test_one_worker_loads_for_all_the_others(store: Store, database: Datab
     database.open.clear()
     crowd = [asyncio.create_task(get(cache, database)) for cache in fleet for _ in range(25)]
     await database.until_loading()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # the others have come to wait for it
     database.open.set()
     assert {cached.value for cached in await asyncio.gather(*crowd)} == {b"one"}
     assert database.loads == 1
@@ -221,7 +221,7 @@ async def test_who_gets_no_place_in_time_is_told_so_or_given_the_old_value(
     cache = worker(store, loads=1, wait_seconds=0.05, local_seconds=0.01)
     await get(cache, database)
     await store.client.flushall()
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.02)  # its own tier has forgotten, too
     slow = Database()
     slow.open.clear()
     taking = asyncio.create_task(cache.get("other", slow.load))

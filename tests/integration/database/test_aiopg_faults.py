@@ -67,7 +67,7 @@ async def test_waiters_are_served_after_every_connection_timed_out(
 ) -> None:
     pool = await open_pool(database_url, minsize=0, maxsize=2, bare=bare)
     long_ones = [asyncio.create_task(time_out(pool)) for _ in range(2)]
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # they hold the whole pool
     waiters = [asyncio.create_task(borrow_briefly(pool, 2.0)) for _ in range(6)]
     served = await asyncio.gather(*waiters)
     await asyncio.gather(*long_ones)
@@ -83,9 +83,9 @@ async def test_closing_ends_when_the_last_query_is_cancelled(
 ) -> None:
     pool = await open_pool(database_url, bare=bare)
     last = asyncio.create_task(time_out(pool, after_s=30))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # it holds the connection
     closing = asyncio.create_task(pool.shut(10.0))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # closing waits for it
     last.cancel()
     finished, _ = await asyncio.wait([closing], timeout=1.0)
     assert bool(finished) is not bare
@@ -99,7 +99,7 @@ async def test_closing_takes_connections_from_those_who_keep_them(
     pool = await open_pool(database_url)
     connection = await pool.borrow(5.0)
     busy = asyncio.create_task(query(connection, "SELECT pg_sleep(30)"))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # it has been sent
     await pool.shut(0.1)
     with pytest.raises(psycopg2.OperationalError, match="closed"):
         await busy
@@ -143,7 +143,7 @@ async def test_a_true_cancellation_stays_one(open_pool: OpenPool, database_url: 
     task = asyncio.create_task(
         run(connection, "SELECT pg_sleep(30)", None, Limit(20), announce=False)
     )
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # it has been sent
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -198,7 +198,7 @@ async def test_a_free_connection_is_lent_while_another_is_being_opened_in_vain(
         first, second = await pool.borrow(5.0), await pool.borrow(5.0)
         await proxy.hang()
         unlucky = asyncio.create_task(borrow_briefly(pool, 4.0))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # it waits by now
         for connection in (first, second):
             pool.release(connection)
         assert await borrow_briefly(pool, 1.0) is not bare

@@ -268,8 +268,7 @@ async def test_connections_are_lent_in_the_order_of_asking(
 
     async with database.transaction():
         waiting = [asyncio.create_task(ask_once(number)) for number in range(8)]
-        await asyncio.sleep(0.05)
-        assert database.status().waiting == 8
+        await until(lambda: database.status().waiting == 8)
     await asyncio.gather(*waiting)
     assert served == list(range(8))
 

@@ -186,7 +186,7 @@ async def test_cut_connections_refused_ones_and_resets_do_not_end_it(
         for fault in (proxy.cut, proxy.reset, proxy.refuse):
             before = len(ear.heard)
             await fault()
-            await asyncio.sleep(SHORT["LONGEST_PAUSE_S"])
+            await asyncio.sleep(SHORT["LONGEST_PAUSE_S"])  # it has tried again in vain
             await proxy.forward()
             await ear.until_heard("gap", after=before)
         before = len(ear.heard)
@@ -248,6 +248,6 @@ async def test_with_nobody_to_hear_there_is_no_connection(
 ) -> None:
     async with FaultProxy.before(database_url) as proxy:
         listener = await listen(proxy.url)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # it would have connected by now
         await listener.stop()
         assert proxy.accepted == 0

@@ -139,7 +139,7 @@ async def test_a_restart_under_load_costs_reads_nothing_and_writes_one_error_a_c
 
     load = [asyncio.create_task(keep_on(kind)) for kind in ("read", "write") for _ in range(8)]
     for end in (server.kill, server.stop):
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # both kinds are in flight
         errors = failed["write"]
         await asyncio.to_thread(end)
         await asyncio.to_thread(server.start)

@@ -38,7 +38,7 @@ async def test_those_who_wait_are_refused_as_soon_as_the_server_is_known_to_be_a
         pool = await open_pool(proxy.url, maxsize=1)
         connection = await pool.borrow(5.0)
         waiting = asyncio.create_task(pool.borrow(50.0))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # it waits by now
         await proxy.refuse()
         assert not waiting.done()  # what is out might still come back
         connection.close()

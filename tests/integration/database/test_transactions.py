@@ -53,7 +53,7 @@ async def test_a_cancelled_transaction_leaves_nothing_on_the_server(
         async with database.transaction() as transaction:
             await transaction.execute("INSERT INTO notes VALUES (1)")
             begun.set()
-            await asyncio.sleep(30)
+            await asyncio.sleep(30)  # cancelled long before
 
     task = asyncio.create_task(work())
     await begun.wait()

@@ -6,7 +6,6 @@ import contextlib
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from service.store.client import Store
 from tests.support.deployment import ROOT, documents
 from tests.support.promtool import needed as needs_promtool
 from tests.support.promtool import promtool
+from tests.support.waiting import eventually
 
 (COMPOSE,) = documents("compose.yaml")
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -54,14 +54,13 @@ def server(secrets: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    with redis.Redis(port=port) as client:
-        until_s = time.monotonic() + 20
-        while time.monotonic() < until_s and process.poll() is None:
-            with contextlib.suppress(redis.ConnectionError):
-                if client.ping():
-                    return
-            time.sleep(0.02)
-    raise AssertionError("Valkey did not start")
+    def answers() -> bool:
+        assert process.poll() is None, "Valkey did not start"
+        with contextlib.suppress(redis.ConnectionError), redis.Redis(port=port) as client:
+            return bool(client.ping())
+        return False
+
+    eventually(answers, what="Valkey answers")
 
 
 def test_script_makes_every_secret_and_nothing_else(secrets: Path) -> None:

@@ -224,7 +224,7 @@ async def test_renewed_lease_keeps_the_run(make_house: MakeHouse) -> None:
     repository = home.services.repository
     [claim] = await repository.claim_runs("worker", most=1)
     for _ in range(6):
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # together longer than a lease
         assert await repository.renew("worker", [claim.job_id]) == {claim.job_id}
         assert await repository.claim_runs("other", most=1) == ()
 

@@ -102,7 +102,7 @@ async def test_statuses_tell_of_each_state_what_belongs_to_it(home: House) -> No
 async def test_waiting_ends_with_the_change_that_is_told(home: House) -> None:
     job = (await home.start()).job
     waiting_for = asyncio.create_task(wait(home, job))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # it waits by now
     await home.pay(job.id)
     home.services.statuses.told(f"{job.id} {await status_id(home, job)}")
     assert (await waiting_for).state is JobState.RUNNING
@@ -114,7 +114,7 @@ async def test_waiting_ends_though_nothing_is_told(
     monkeypatch.setattr(waiting, "LOOK_S", 0.3)
     job = (await home.start()).job
     waiting_for = asyncio.create_task(wait(home, job))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # it waits by now
     await home.pay(job.id)
     assert (await waiting_for).state is JobState.RUNNING
 
@@ -122,7 +122,7 @@ async def test_waiting_ends_though_nothing_is_told(
 async def test_waiting_for_a_deleted_job_ends(home: House) -> None:
     job = (await home.start()).job
     waiting_for = asyncio.create_task(wait(home, job))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # it waits by now
     await home.sql("DELETE FROM jobs WHERE id = %(id)s", id=job.id)
     home.services.statuses.told(str(job.id))
     with pytest.raises(UnknownJob):

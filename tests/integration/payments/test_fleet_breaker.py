@@ -90,7 +90,7 @@ async def test_cancelled_and_crowded_out_probes_leave_the_probe_to_the_next(
         await gateway.resolve("00ff")
     sandbox.heal()
     sandbox.fault("hang", CREATE, times=1)
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(0.7)  # longer than the circuit stays open
     probe = asyncio.create_task(gateway.create(new_order()))
     await until(lambda: sandbox.calls(CREATE) == 1)
     assert (await breaker.snapshot()).state == "half-open"

@@ -152,7 +152,7 @@ async def test_cancelled_run_stops_asking(runners: Runners) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         count = len(scripted.seen)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # time for several questions, were it still asking
         assert len(scripted.seen) <= count + 1  # one may have been on its way
 
 

@@ -41,7 +41,7 @@ def test_address_that_somebody_listens_on_is_refused_with_the_variable_to_set() 
 async def test_returns_only_when_all_who_had_connected_are_accepted() -> None:
     with listening() as listener, connect(listener), connect(listener):
         taking = asyncio.create_task(sockets.take_the_last(listener))
-        await asyncio.sleep(3 * sockets.HANDSHAKE_S)
+        await asyncio.sleep(3 * sockets.HANDSHAKE_S)  # time enough to return too early
         assert not taking.done()
         listener.accept()[0].close()
         await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def test_who_comes_meanwhile_finds_the_port_closed_instead_of_being_cut_of
         before.close()
         accepted.close()
         late = asyncio.create_task(asyncio.to_thread(connect, listener))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # its packet has been dropped, it will try again
         listener.close()
         with pytest.raises(ConnectionRefusedError):
             await late

@@ -186,7 +186,7 @@ async def test_a_sentinel_that_knows_of_no_failover_is_not_believed(
 ) -> None:
     await asyncio.to_thread(pair.fail_over)
     elsewhere = private_valkey()
-    with scratch_directory() as home, SentinelServer(home, VALKEY, elsewhere) as lagging:
+    with scratch_directory() as home, SentinelServer(home, VALKEY, elsewhere.port) as lagging:
         url = pair.url.replace("://", f"://127.0.0.1:{lagging.port},")
         for _ in range(3):
             store = await open_store(url, timeout=2.0)

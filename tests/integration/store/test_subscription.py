@@ -130,7 +130,7 @@ async def test_cut_connections_refused_ones_and_resets_do_not_end_it(
         for fault in (proxy.cut, proxy.reset, proxy.refuse, proxy.hang):
             before = len(ear.heard)
             await fault()
-            await asyncio.sleep(SHORT["LONGEST_PAUSE_S"])
+            await asyncio.sleep(SHORT["LONGEST_PAUSE_S"])  # it has tried again in vain
             await proxy.cut()
             await proxy.forward()
             await ear.until_heard("gap", after=before)

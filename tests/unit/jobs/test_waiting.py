@@ -170,7 +170,7 @@ async def test_after_a_gap_every_job_is_looked_at_soon(
     clients = [begin(job) for job in jobs]
     await turns()
     changed = [table.change(job.job_id) for job in jobs]
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # time enough to read of it, were anybody looking
     assert table.readings == []
     waiting.gap()
     async with asyncio.timeout(10):
@@ -195,7 +195,7 @@ async def test_failed_looks_are_tried_again_and_what_is_old_is_not_told(
     table.failing = DatabaseUnavailable()
     assert await within(begin(job, wait_s=1.0)) is None
     client = begin(job)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # looks, all in vain
     table.failing = None
     after = table.change(job.job_id)
     assert await within(client) == after
