@@ -1,0 +1,145 @@
+"""``make capacity``, and ``python -m scripts.capacity measure`` and ``validate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from scripts.account import ServersUnavailable, scratch
+from scripts.bench.load import LoadFailed, fastest
+from scripts.capacity.coefficients import FILE, ROUTES, Coefficients, Route, read, text
+from scripts.capacity.measure import Scale, measured
+from scripts.capacity.model import plan
+from scripts.capacity.models import USUAL, Demand
+from scripts.capacity.table import document, table
+from scripts.capacity.validate import table as validation_table
+from scripts.capacity.validate import validated
+
+#: As argparse does.
+EXIT_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        cost = read(options.coefficients)
+        run: Callable[[argparse.Namespace, Coefficients], int] = options.run
+        return run(options, cost)
+    except (OSError, ValueError, ValidationError) as error:
+        print(f"make capacity: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except (LoadFailed, ServersUnavailable) as error:
+        print(f"capacity: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="What a fleet takes for a load, and what breaks first. docs/scaling.md."
+    )
+    parser.add_argument("--coefficients", type=Path, default=FILE)
+    ways = parser.add_subparsers(required=True)
+    planning = ways.add_parser("plan", help="the table for a load")
+    planning.set_defaults(run=_plan)
+    planning.add_argument("--rate", type=_number, default=1_000.0, help="requests/s")
+    planning.add_argument("--principals", type=_number, default=1_000.0)
+    planning.add_argument("--jobs", type=_number, default=0.0, help="started, a second")
+    planning.add_argument("--paid", type=float, default=0.9, help="share of the jobs")
+    planning.add_argument("--denied", type=float, default=0.0, help="share of the requests")
+    planning.add_argument("--flows", type=_number, default=100.0)
+    planning.add_argument("--run-seconds", type=float, default=1.0, help="of one job")
+    planning.add_argument("--mix", type=_mix, default=dict(USUAL), help="flow=3,status=1")
+    planning.add_argument("--workers", type=int, help="what the load does to so many")
+    planning.add_argument("--shards", type=int, help="of Redis")
+    planning.add_argument("--json", action="store_true")
+    measuring = ways.add_parser("measure", help="every coefficient anew, on this machine")
+    measuring.set_defaults(run=_measure)
+    measuring.add_argument("--seconds", type=float, default=3.0)
+    measuring.add_argument("--out", type=Path, help="default: the coefficients' own file")
+    validating = ways.add_parser("validate", help="the model beside 1, 2, 3 and 6 workers here")
+    validating.set_defaults(run=_validate)
+    validating.add_argument("--seconds", type=float, default=3.0)
+    validating.add_argument("--rounds", type=int, default=3)
+    return parser
+
+
+def _plan(options: argparse.Namespace, cost: Coefficients) -> int:
+    demand = Demand(
+        rate=options.rate,
+        principals=int(options.principals),
+        jobs=options.jobs,
+        paid=options.paid,
+        denied=options.denied,
+        flows=int(options.flows),
+        run_s=options.run_seconds,
+        mix=options.mix,
+    )
+    found = plan(demand, cost, workers=options.workers, shards=options.shards)
+    if options.json:
+        print(json.dumps({**document(found), "measured": cost.measured.model_dump()}, indent=2))
+    else:
+        measured = cost.measured
+        print(table(found))
+        print(f"\nCoefficients of {measured.at}, {measured.machine}.")
+    return 0
+
+
+def _measure(options: argparse.Namespace, cost: Coefficients) -> int:
+    home = scratch()
+    try:
+        scale = Scale(seconds=options.seconds)
+        found = measured(home, fastest(), cost.limits, scale, _say)
+    finally:
+        shutil.rmtree(home)
+    written: Path = options.out or options.coefficients
+    written.write_text(text(found))
+    _say(f"Written to {written}.")
+    return 0
+
+
+def _validate(options: argparse.Namespace, cost: Coefficients) -> int:
+    home = scratch()
+    try:
+        rows = validated(
+            home, fastest(), cost,
+            seconds=options.seconds, rounds=options.rounds, say=_say,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(home)
+    print(validation_table(rows))
+    return 0
+
+
+def _number(written: str) -> float:
+    """1000, 1e6, 1_000_000, 1,000,000 or 100k, 1M."""
+    factors = {"k": 1e3, "K": 1e3, "M": 1e6}
+    plain = written.replace(",", "").replace("_", "")
+    if plain[-1:] in factors:
+        return float(plain[:-1]) * factors[plain[-1]]
+    return float(plain)
+
+
+def _mix(written: str) -> dict[Route, float]:
+    found: dict[Route, float] = {}
+    for part in written.split(","):
+        name, _, share = part.partition("=")
+        route = next((one for one in ROUTES if one == name and one != "denied"), None)
+        if route is None:
+            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(USUAL)}")
+        found[route] = float(share)
+    return found
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

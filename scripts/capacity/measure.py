@@ -1,0 +1,228 @@
+"""Every coefficient anew, on this machine: ``python -m scripts.capacity measure``.
+
+Of a busy worker: at full load more requests share a wake-up, a write and a call to Redis than at
+half of it, so a request costs less then. That is the cost that decides how many workers it takes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scripts.bench.load import Generator, OwnGenerator
+from scripts.capacity import loads
+from scripts.capacity.coefficients import (
+    Admission,
+    Coefficients,
+    Contention,
+    Idle,
+    Kind,
+    Limits,
+    Measured,
+    Reads,
+    Route,
+    RouteCost,
+)
+from scripts.capacity.ground import Replica, Servers, replica, servers
+from scripts.capacity.loads import CONNECTIONS, FLOW
+from scripts.capacity.meter import Reading, Used, between
+from scripts.capacity.queueing import fit
+from scripts.load.machine import machine
+
+FLEETS = (1, 2, 3, 6)
+_PATHS: Mapping[Route, str] = {"health": "/health", "flow": f"/flows/{FLOW}", "flows": "/flows"}
+PRINCIPALS = 1_000
+_JOBS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """``rounds``: so often each load is run; the middle one counts."""
+
+    seconds: float = 2.0
+    rounds: int = 3
+    fleets: tuple[int, ...] = FLEETS
+    jobs: int = _JOBS
+    rest_s: float = 6.0
+
+
+def measured(
+    home: Path, plain: Generator, limits: Limits, scale: Scale, say: Callable[[str], None]
+) -> Coefficients:
+    """Some two minutes; ``limits`` are kept, but for what PostgreSQL commits here."""
+    with servers(home) as there:
+        costs: list[tuple[int, float]] = []
+        with replica(home / "1", there, 1) as one:
+            found = _One(one, plain, scale, say)
+            found.measure()
+            costs.append((1, found.routes["health"]))
+        for workers in scale.fleets[1:]:
+            say(f"{workers} workers ...")
+            with replica(home / str(workers), there, workers) as several:
+                warm(several, plain)
+                runs = _runs(scale, several, plain, _PATHS["health"])
+                costs.append((workers, loads.middle(runs).us("workers")))
+        say("Refusals ...")
+        with replica(home / "refusing", there, 1, limits_lifted=False) as refusing:
+            # What the bucket holds, then nothing.
+            loads.plain(refusing, plain, "/health", 1.0, refused=True)
+            denied = loads.plain(refusing, plain, "/health", scale.seconds, refused=True)
+        told = _told(there, found.standing, scale)
+    sigma, kappa = fit(costs)
+    routes: dict[Route, float] = {**found.routes, "denied": denied.us("workers")}
+    return Coefficients(
+        measured=Measured(
+            at=datetime.now(UTC).date().isoformat(),
+            machine=_where(plain),
+            command="python -m scripts.capacity measure",
+        ),
+        routes={route: RouteCost(worker_us=us) for route, us in routes.items()},
+        free_job=found.free,
+        paid_job=found.paid,
+        admission=found.admission,
+        reads=found.reads,
+        idle=found.idle,
+        contention=Contention(sigma=sigma, kappa=kappa),
+        limits=limits.model_copy(update={"told_per_s": told}),
+    )
+
+
+def _runs(scale: Scale, one: Replica, generator: Generator, path: str) -> list[loads.Measured]:
+    return [loads.plain(one, generator, path, scale.seconds) for _ in range(scale.rounds)]
+
+
+def warm(one: Replica, generator: Generator) -> None:
+    """First touches, bursts that may be left."""
+    for path in _PATHS.values():
+        loads.plain(one, generator, path, 1.0)
+
+
+class _One:
+    """One worker, measured route by route."""
+
+    routes: dict[Route, float]
+    free: Kind
+    paid: Kind
+    admission: Admission
+    reads: Reads
+    idle: Idle
+    standing: list[str]
+
+    def __init__(
+        self, one: Replica, plain: Generator, scale: Scale, say: Callable[[str], None]
+    ) -> None:
+        self._one, self._plain, self._scale, self._say = one, plain, scale, say
+
+    def measure(self) -> None:
+        self._say("One worker: idle, routes ...")
+        warm(self._one, self._plain)
+        self._rest = self._resting()
+        seconds = self._rest.seconds
+        self.idle = Idle(
+            worker_us=self._rest.cpu_s["workers"] / seconds * 1e6,
+            postgres_us=self._rest.cpu_s["postgres"] / seconds * 1e6,
+            queries=self._rest.queries / seconds,
+            redis_calls=self._rest.redis.commands / seconds,
+        )
+        runs = {
+            route: loads.middle(_runs(self._scale, self._one, self._plain, path))
+            for route, path in _PATHS.items()
+        }
+        self.routes = {route: run.us("workers") for route, run in runs.items()}
+        self._say("One worker: many principals ...")
+        self.admission = self._admission(runs["health"])
+        self._say("One worker: statuses ...")
+        self._statuses()
+        self._say("One worker: jobs ...")
+        self.free, self.paid = self._job(paid=False), self._job(paid=True)
+
+    def _resting(self) -> Used:
+        meter = self._one.meter
+        first = meter.read(handed_over=True)
+        return between(first, _after(self._scale.rest_s, lambda: meter.read(handed_over=True)))
+
+    def _admission(self, alike: loads.Measured) -> Admission:
+        """By the difference to one principal, with the same generator for both."""
+        one, own, seconds = self._one, OwnGenerator("names principals"), self._scale.seconds
+        few = loads.plain(one, own, "/health", seconds, principals=1)
+        many = loads.plain(one, own, "/health", seconds, principals=PRINCIPALS)
+        more = (many.used.redis.commands / many.requests) - (few.used.redis.commands / few.requests)
+        calls = many.used.redis.commands
+        limited, unlimited = (
+            loads.plain(one, self._plain, path, seconds, connections=1)
+            for path in ("/health", "/livez")
+        )
+        return Admission(
+            worker_call_us=max(0.0, many.us("workers") - few.us("workers")) / more,
+            redis_call_us=many.used.redis.cpu_s / calls * 1e6,
+            call_bytes=many.used.redis.bytes / calls,
+            round_trip_ms=_longer_ms(limited, unlimited),
+            bucket_bytes=116.0,
+            base_bytes=float(alike.used.redis.used_memory),
+        )
+
+    def _statuses(self) -> None:
+        one, seconds = self._one, self._scale.seconds
+        self.standing = loads.standing(one, 1_000, "running")
+        ended = loads.standing(one, 1_000, "completed")
+        loads.polls(one, ended, 1.0, CONNECTIONS)
+        many = loads.polls(one, self.standing, seconds, CONNECTIONS)
+        final = loads.polls(one, ended, seconds, CONNECTIONS)
+        single = loads.polls(one, self.standing, seconds, 1)
+        single_final = loads.polls(one, ended, seconds, 1)
+        queries = many.used.less(self._rest).queries
+        self.routes |= {"status": many.us("workers"), "status_final": final.us("workers")}
+        # Two kinds of load, two unknowns: a query for each request, and one for many.
+        a, b = (
+            run.used.less(self._rest).cpu_s["postgres"] / run.requests * 1e6
+            for run in (single, many)
+        )
+        share = queries / many.requests
+        query_us = max(0.0, a - b) / (1 - share)
+        self.reads = Reads(
+            query_us=query_us,
+            row_us=max(0.0, a - query_us),
+            round_trip_ms=_longer_ms(single, single_final),
+        )
+
+    def _job(self, *, paid: bool) -> Kind:
+        run = loads.jobs(
+            self._one, self._scale.jobs if not paid else self._scale.jobs // 2, paid=paid
+        )
+        used, number = run.used.less(self._rest), run.requests
+        return Kind(
+            worker_us=used.cpu_s["workers"] / number * 1e6,
+            postgres_us=used.cpu_s["postgres"] / number * 1e6,
+            queries=used.queries / number,
+            commits=used.commits / number,
+            told=run.told / number,
+            wal_bytes=used.wal_bytes / number,
+            redis_calls=used.redis.commands / number,
+            payment_calls=used.payment_calls / number if paid else 0.0,
+        )
+
+
+def _longer_ms(slow: loads.Measured, quick: loads.Measured) -> float:
+    """What one client that asks again and again waits more for the one than for the other."""
+    return max(0.05, 1000 / slow.per_second - 1000 / quick.per_second)
+
+
+def _after(seconds: float, read: Callable[[], Reading]) -> Reading:
+    threading.Event().wait(seconds)
+    return read()
+
+
+def _told(there: Servers, jobs: Sequence[str], scale: Scale) -> float:
+    """With nobody else at work, and no worker that listens."""
+    return loads.told_per_s(there.database_url, list(jobs[:16]), scale.seconds)
+
+
+def _where(generator: Generator) -> str:
+    here = machine()
+    return (
+        f"{here.cores} cores ({here.cpu}), {here.system.split('-')[0]}, Python {here.python},"
+        f" aiohttp {here.packages['aiohttp']}, load from {generator.name}"
+    )
