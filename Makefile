@@ -17,7 +17,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-index-url --no-annotate --no-header $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run fleet fleet-restart fleet-stop test demo check lock schemathesis browser bench chaos chaos-limits clean
+.PHONY: help venv run fleet fleet-restart fleet-stop test demo check lock schemathesis browser bench capacity chaos chaos-limits clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -57,6 +57,10 @@ browser: $(STAMP) $(BROWSER_STAMP)  ## Drive the pages in a headless Chromium; p
 
 bench: $(STAMP) $(BENCH_STAMP)  ## Tollgate beside a bare handler and FastAPI + slowapi (ARGS=--quick)
 	@exec $(BIN)/python -m scripts.bench $(ARGS)
+
+capacity: $(STAMP)  ## What a load takes, and what breaks first (RATE=100k PRINCIPALS=50k JOBS=20)
+	@exec $(BIN)/python -m scripts.capacity plan $(if $(RATE),--rate $(RATE)) \
+		$(if $(PRINCIPALS),--principals $(PRINCIPALS)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
 chaos: $(STAMP)  ## Sell while processes are killed at random, then audit the books (ARGS="--kills 20")
 	@exec $(BIN)/python -m scripts.chaos $(ARGS)
