@@ -181,6 +181,7 @@ async def connect(
             metrics.overload,
             # What waits for news, or for the payment service, is not to be done by this worker.
             aside=lambda: metrics.status.waiting + gateway.in_flight,
+            connection_delay_s=database.waited_s,
         )
         key = KeyWatch(gateway, network=settings.payment.network)
         health = health_of(

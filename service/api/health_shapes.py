@@ -156,6 +156,12 @@ class LoadDetail(_Detail):
     queue_delay_ms: float | None = Field(
         default=None, description="How long what is ready waits for its turn."
     )
+    database_limit: int | None = Field(
+        default=None, description="The same for those that need a database connection."
+    )
+    connection_delay_ms: float | None = Field(
+        default=None, description="How long the first that waits for one has done so."
+    )
     shedding: bool | None = Field(
         default=None, description="Have requests been turned away in the last seconds?"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.database.classes import Statement, StatementClass, limits
+from service.database.classes import Lane, Statement, StatementClass, limits
 from service.database.connection import Connection
 from service.database.dsn import Dsn
 from service.database.lanes import reserves
@@ -121,6 +121,10 @@ class Database(StatementRunner):
     def read_only(self) -> bool:
         """Was the last write refused because the server takes none?"""
         return self._read_only.lasts
+
+    def waited_s(self) -> float:
+        """For how long the first request waits for a connection now; no I/O."""
+        return self._pool.waited_s(Lane.REQUESTS) if self._pool else 0.0
 
     def status(self) -> PoolStatus:
         """The pool at this moment; no I/O."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -42,6 +43,8 @@ class Lanes(Generic[C]):
         self._kept = reserves(maximum, reserve)
         self.lent = dict.fromkeys(Lane, 0)
         self._queues: dict[Lane, deque[asyncio.Future[C]]] = {lane: deque() for lane in Lane}
+        #: Since when each of them waits (monotonic).
+        self._since_s: dict[asyncio.Future[C], float] = {}
         #: Whose turn it is: the lane that was served longest ago comes first.
         self._turn = list(Lane)
 
@@ -67,8 +70,16 @@ class Lanes(Generic[C]):
         """How many wait, in all lanes."""
         return sum(map(len, self._queues.values()))
 
+    def waited_s(self, lane: Lane) -> float:
+        """For how long the first of this lane has waited; 0 where nobody does."""
+        for place in self._queues[lane]:
+            if not place.done():
+                return time.monotonic() - self._since_s[place]
+        return 0.0
+
     def join(self, lane: Lane, place: asyncio.Future[C]) -> None:
         self._queues[lane].append(place)
+        self._since_s[place] = time.monotonic()
 
     def leave(self, lane: Lane, place: asyncio.Future[C]) -> bool:
         """Did this one wait (until now)?"""
@@ -76,6 +87,7 @@ class Lanes(Generic[C]):
             self._queues[lane].remove(place)
         except ValueError:
             return False
+        del self._since_s[place]
         return True
 
     def next(self) -> tuple[Lane, asyncio.Future[C]] | None:
@@ -83,17 +95,22 @@ class Lanes(Generic[C]):
         for lane in self._turn:
             queue = self._queues[lane]
             while queue and queue[0].done():
-                queue.popleft()
+                self._first(queue)
             if queue and self.may(lane):
                 self._turn.remove(lane)
                 self._turn.append(lane)
-                return lane, queue.popleft()
+                return lane, self._first(queue)
         return None
 
     def everybody(self) -> Iterator[asyncio.Future[C]]:
         """All who wait, taken out of their queues."""
         for queue in self._queues.values():
             while queue:
-                place = queue.popleft()
+                place = self._first(queue)
                 if not place.done():
                     yield place
+
+    def _first(self, queue: deque[asyncio.Future[C]]) -> asyncio.Future[C]:
+        place = queue.popleft()
+        del self._since_s[place]
+        return place

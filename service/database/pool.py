@@ -275,6 +275,13 @@ class ConnectionPool(aiopg.pool.Pool):
 
     # --- what there is ------------------------------------------------------------------------
 
+    def waited_s(self, lane: Lane) -> float:
+        """For how long the first of this lane waits for others to give back what they have.
+
+        0 while there is no server, and so nothing to be given back.
+        """
+        return 0.0 if self._outage else self._lanes.waited_s(lane)
+
     def status(self) -> PoolStatus:
         return PoolStatus(
             size=self.size,

@@ -19,6 +19,8 @@ class Status(Protocol):
     @property
     def limit(self) -> int | None: ...
     @property
+    def database_limit(self) -> int | None: ...
+    @property
     def in_flight(self) -> int: ...
 
 
@@ -31,9 +33,9 @@ class OverloadCounts:
             Counter(
                 "tollgate_overload_shed",
                 "Requests turned away with 503 because a worker had more to do than it can."
-                " priority: sale (start_job, the first to be), other, status, read (of what is"
-                " cached), health. reason: limit (no room for any), share (for a client that has"
-                " had more than others).",
+                " priority: sale (start_job, the first to be), input, other, status, read (of what"
+                " is cached), health. reason: worker (no time), database (no connections), share"
+                " (had more than others when there was little of either).",
                 ("priority", "reason"),
                 registry=registry,
             )
@@ -56,7 +58,9 @@ class OverloadCounts:
         self._limit = Gauge(
             "tollgate_overload_limit",
             "So many requests at once the workers that turn some away let in, all of those"
-            " together; 0: none does.",
+            " together; 0: none does. of: worker (of all kinds), database (of those that need a"
+            " connection).",
+            ("of",),
             registry=registry,
             multiprocess_mode="livesum",
         )
@@ -69,7 +73,8 @@ class OverloadCounts:
         def hand_over() -> None:
             status = now()
             self._in_flight.set(status.in_flight)
-            self._limit.set(status.limit or 0)
+            self._limit.labels("worker").set(status.limit or 0)
+            self._limit.labels("database").set(status.database_limit or 0)
 
         self._hand_over.add(hand_over)
 

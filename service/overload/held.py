@@ -17,8 +17,8 @@ from collections import deque
 HOLD_S = 0.2
 #: ... and at most so many are released at a sample: some 5 % of a worker's time.
 MOST_RELEASED = 40
-#: Further ones are not held: memory, and nobody is to wait much longer than a second.
-MOST_HELD = 2000
+#: Further ones are not held: each takes a connection of a balancer, and nobody is to wait long.
+MOST_HELD = 1000
 
 
 class Held:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 
-#: No limit until the wait is so many times as long as it may be: what one holds to is stricter
-#: than what one begins with, or it would come and go.
-ALARM = 2.0
+#: No limit until the wait is so many times as long as it may be: what is held to then is stricter
+#: than what is borne before, or it would come and go, and small troubles would cost refusals.
+ALARM = 4.0
 #: No single look takes more than half: it may have been a stroke of bad luck.
 MOST_CUT = 0.5
 #: Looks without anybody turned away and with short waits, after which the limit is lifted.

@@ -12,16 +12,18 @@ class Priority(IntEnum):
     """Kinds of requests, those that are turned away first before those that are last."""
 
     SALE = 0
-    OTHER = 1
-    STATUS = 2
-    READ = 3
-    HEALTH = 4
+    INPUT = 1
+    OTHER = 2
+    STATUS = 3
+    READ = 4
+    HEALTH = 5
 
 
 #: By route class; all others are OTHER. What is counted against no one (probes) is never asked.
 PRIORITIES: Mapping[str, Priority] = {
     # A run not yet bought is lost to nobody; it can be bought a second later, or elsewhere.
     "start_job": Priority.SALE,
+    "provide_input": Priority.INPUT,
     "status": Priority.STATUS,
     # From memory: refusing them would cost nearly as much as answering them.
     "flows": Priority.READ,
@@ -31,18 +33,21 @@ PRIORITIES: Mapping[str, Priority] = {
     "health": Priority.HEALTH,
 }
 
-#: The part of the limit that each kind may fill, all kinds counted together. More than one: asked
+#: The part of a limit that each kind may fill, all kinds counted together. More than one: asked
 #: rarely, cheap, and what people look at when all else is refused.
 SHARES: Mapping[Priority, float] = {
     Priority.SALE: 0.5,
+    Priority.INPUT: 0.7,
     Priority.OTHER: 0.7,
     Priority.STATUS: 0.85,
     Priority.READ: 1.0,
     Priority.HEALTH: 2.0,
 }
+#: Those that need a database connection. Reads do so now and then, from a lane of their own.
+OF_DATABASE = frozenset({Priority.SALE, Priority.INPUT, Priority.STATUS})
 
-#: limit: no room for its kind; share: none for a client that has more than others.
-Reason = Literal["limit", "share"]
+#: worker, database: no room for its kind; share: none for a client that has more than others.
+Reason = Literal["worker", "database", "share"]
 
 
 def priority_of(route_class: str) -> Priority:
@@ -52,9 +57,11 @@ def priority_of(route_class: str) -> Priority:
 
 @dataclass(frozen=True, slots=True)
 class OverloadStatus:
-    """For operators; ``limit`` is None while all are let in."""
+    """For operators; a limit is None while all are let in."""
 
-    limit: int | None
     in_flight: int
+    limit: int | None
     queue_delay_ms: float
+    database_limit: int | None
+    connection_delay_ms: float
     shedding: bool

@@ -3,9 +3,10 @@
 What is scarce in a worker is the one thread its event loop runs on, and requests queue for it
 before any line of ours sees them: in their sockets, and among the tasks that are ready. So it is
 that wait which is measured (``queue_delay``), and a limit on requests in flight that keeps it short
-(``limit``). Response times would not do: those of ``start_job`` are the payment service's, those of
-a waiting ``status`` are asked for. Who waits for others by design is not counted in flight
-(``aside``); the pool of connections and the bulkhead have bounded queues of their own.
+(``limit``). The other scarce thing all share are database connections: the same rule, by the wait
+for one, for the kinds that need them; what is answered from memory does not suffer with them.
+Response times would not do: those of ``start_job`` are the payment service's, those of a waiting
+``status`` are asked for. Who waits for others by design is not counted in flight (``aside``).
 
 While there is a limit, kinds of requests may fill different parts of it (``models``), and clients
 that have had more than the average only part of that (``crowd``). Refusals are held back a little
@@ -21,20 +22,19 @@ from typing import Protocol
 
 import structlog
 
+from service.overload.bound import Bound
 from service.overload.crowd import Crowd
 from service.overload.held import Held
-from service.overload.limit import AdaptiveLimit
-from service.overload.models import SHARES, OverloadStatus, Priority, Reason
+from service.overload.models import OF_DATABASE, OverloadStatus, Priority, Reason
 from service.overload.queue_delay import QueueDelay
 from service.settings import OverloadSettings
 
-#: Samples are looked at together after this long. Their median counts: one request that computes
-#: for long, or a pause of the garbage collector, is no overload.
+#: Samples are looked at together after this long.
 LOOK_S = 0.1
+#: A statement takes longer than a turn of the loop: so may the wait for a connection.
+CONNECTION_DELAYS = 4.0
 #: Looks until half of what clients have had is forgotten.
 FADE_LOOKS = 5
-#: A client that has had more than others may fill this part of what its kind may.
-GREEDY = 0.75
 #: Without a request turned away for this long, the overload is over.
 QUIET_S = 5.0
 #: Clients are told to come again within this time, spread evenly, the longer the more there are.
@@ -57,25 +57,29 @@ class Overload:
         observer: Observer,
         *,
         aside: Callable[[], int] = lambda: 0,
+        connection_delay_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        target_s, least = settings.queue_delay, settings.least_requests
         self._enabled = settings.enabled
         self._observer = observer
         #: Of those in flight, how many wait for others by design.
         self._aside = aside
-        self._limit = AdaptiveLimit(target_s=settings.queue_delay, least=settings.least_requests)
+        self._connection_delay_s = connection_delay_s
+        self._worker = Bound("worker", tuple(Priority), target_s=target_s, least=least)
+        self._database = Bound(
+            "database", OF_DATABASE, target_s=target_s * CONNECTION_DELAYS, least=least
+        )
         self._queue_delay = QueueDelay(self.sample)
         self._crowd = Crowd()
         self._held = Held()
-        self.in_flight = 0
-        #: What each kind may fill, and the greedy of that kind; None: there is no limit.
-        self._rooms: tuple[tuple[int, int], ...] | None = None
-        self._delays: list[float] = []
-        self._most_in_flight = 0
+        self._of_kind = [0] * len(Priority)
+        #: Those that have a limit now.
+        self._limiting: tuple[Bound, ...] = ()
+        self._samples = 0
         self._look_s = 0.0
         self._looks = 0
         self._entered = self._turned_away = 0
         self._spread_s = SOONEST_S
-        self._delay_s = 0.0
         self._shedding_since_s: float | None = None
         self._last_shed_s = 0.0
         self._shed = 0
@@ -84,13 +88,13 @@ class Overload:
 
     def enter(self, priority: Priority, principal: str) -> bool:
         """May it come in? If so, ``leave`` is to be called when it goes."""
-        if self._rooms is not None and not self._has_room(self._rooms, priority, principal):
+        if self._limiting and not self._has_room(priority, principal):
             return False
-        self.in_flight += 1
+        self._of_kind[priority] += 1
         return True
 
-    def leave(self) -> None:
-        self.in_flight -= 1
+    def leave(self, priority: Priority) -> None:
+        self._of_kind[priority] -= 1
 
     async def hold(self) -> None:
         """Whoever was not let in waits here before it is told so."""
@@ -100,24 +104,23 @@ class Overload:
         """When to come again: different for each, so that they do not all come at once."""
         return 1 + int(random.random() * self._spread_s)  # noqa: S311 - spread, no secret
 
-    def _has_room(
-        self, rooms: tuple[tuple[int, int], ...], priority: Priority, principal: str
-    ) -> bool:
-        here = self.in_flight - self._aside()
-        room, greedy_room = rooms[priority]
-        if here >= room:
-            self._turn_away(priority, "limit")
-            return False
-        if here >= greedy_room and self._crowd.above_average(principal):
-            self._turn_away(priority, "share")
-            return False
+    def _has_room(self, priority: Priority, principal: str) -> bool:
+        greedy, aside = self._crowd.above_average(principal), self._aside()
+        for bound in self._limiting:
+            rooms = bound.rooms[priority] if bound.rooms is not None else None
+            if rooms is None:
+                continue
+            here = bound.in_flight(self._of_kind) - aside
+            room, greedy_room = rooms
+            if here >= room or (greedy and here >= greedy_room):
+                bound.refused += 1
+                self._turned_away += 1
+                reason: Reason = bound.reason if here >= room else "share"
+                self._observer.shed(priority.name.lower(), reason)
+                return False
         self._crowd.note(principal)
         self._entered += 1
         return True
-
-    def _turn_away(self, priority: Priority, reason: Reason) -> None:
-        self._turned_away += 1
-        self._observer.shed(priority.name.lower(), reason)
 
     # --- beside it ------------------------------------------------------------------------------
 
@@ -130,51 +133,51 @@ class Overload:
         """From now on all are let in, and who is held goes."""
         self._queue_delay.stop()
         self._held.stop()
-        self._rooms = None
+        self._worker.lift()
+        self._database.lift()
+        self._limiting = ()
 
     def status(self) -> OverloadStatus:
-        limit = self._limit.value
         return OverloadStatus(
-            limit=None if limit is None else int(limit),
-            in_flight=self.in_flight,
-            queue_delay_ms=round(self._delay_s * 1000, 1),
+            in_flight=sum(self._of_kind),
+            limit=self._worker.limit,
+            queue_delay_ms=round(self._worker.delay_s * 1000, 1),
+            database_limit=self._database.limit,
+            connection_delay_ms=round(self._database.delay_s * 1000, 1),
             shedding=self._shedding_since_s is not None,
         )
 
     def sample(self, delay_s: float) -> bool:
-        """One more delay; True while the next one is wanted soon."""
+        """The queue delay just met; True while the next one is wanted soon."""
         self._observer.delayed(delay_s)
-        self._delays.append(delay_s)
-        here = self.in_flight - self._aside()
-        self._most_in_flight = max(self._most_in_flight, here)
+        aside, of_kind = self._aside(), self._of_kind
+        worker, database = self._worker, self._database
+        worker.sample(delay_s, worker.in_flight(of_kind) - aside)
+        database.sample(self._connection_delay_s(), database.in_flight(of_kind) - aside)
         if self._held:
             self._held.release()
         now_s = time.monotonic()
+        self._samples += 1
         # Two at least: a single late one may be anything.
-        if now_s - self._look_s >= LOOK_S and len(self._delays) > 1:
+        if now_s - self._look_s >= LOOK_S and self._samples > 1:
             self._look(now_s)
-        return here > 0 or self._rooms is not None or len(self._held) > 0
+        return any(of_kind) or bool(self._limiting) or bool(self._held)
 
     def _look(self, now_s: float) -> None:
-        self._look_s = now_s
-        delays, self._delays = sorted(self._delays), []
-        self._delay_s = delays[(len(delays) - 1) // 2]
-        self._limit.look(
-            self._delay_s, in_flight=self._most_in_flight, pressed=self._turned_away > 0
-        )
-        self._most_in_flight = 0
+        self._look_s, self._samples = now_s, 0
+        bounds = self._worker, self._database
+        for bound in bounds:
+            bound.look()
+        self._limiting = tuple(bound for bound in bounds if bound.rooms is not None)
         self._tell(now_s)
         if self._turned_away:
             came = self._entered + self._turned_away
             self._spread_s = min(LATEST_S, max(SOONEST_S, came / max(1, self._entered)))
         self._entered = self._turned_away = 0
-        if self._limit.value is None:
-            self._rooms = None
-            self._crowd.clear()
-            return
-        self._rooms = _rooms(self._limit.value)
         self._looks += 1
-        if self._looks % FADE_LOOKS == 0:
+        if not self._limiting:
+            self._crowd.clear()
+        elif self._looks % FADE_LOOKS == 0:
             self._crowd.fade()
 
     def _tell(self, now_s: float) -> None:
@@ -189,8 +192,9 @@ class Overload:
                 log.warning(
                     "overload_began",
                     limit=status.limit,
-                    in_flight=status.in_flight,
                     queue_delay_ms=status.queue_delay_ms,
+                    database_limit=status.database_limit,
+                    connection_delay_ms=status.connection_delay_ms,
                 )
         elif self._shedding_since_s is not None and now_s - self._last_shed_s >= QUIET_S:
             seconds = self._last_shed_s - self._shedding_since_s
@@ -198,11 +202,5 @@ class Overload:
             log.info("overload_ended", seconds=round(seconds, 1), turned_away=self._shed)
 
     def __repr__(self) -> str:
-        limit = "no limit" if self._limit.value is None else f"of {int(self._limit.value)}"
-        return f"<Overload {self.in_flight} in flight, {limit}>"
-
-
-def _rooms(limit: float) -> tuple[tuple[int, int], ...]:
-    """By priority: what its requests may fill, and those of the greedy."""
-    rooms = [max(1, round(limit * SHARES[priority])) for priority in Priority]
-    return tuple((room, max(1, int(room * GREEDY))) for room in rooms)
+        limits = ", ".join(f"{b.reason} {b.limit}" for b in self._limiting)
+        return f"<Overload {sum(self._of_kind)} in flight, limits: {limits or 'none'}>"

@@ -15,6 +15,9 @@ from service.settings import ServerSettings
 
 #: For what is in hand after its time is over, or in a hurry: the master then kills after 2 s.
 LAST_CALL_S = 0.5
+#: Connections taken from a queue in one turn of the loop. libuv takes one for each handle there is:
+#: a worker whose turns are long would be left with a queue outside, where nobody can be refused.
+ACCEPTED_AT_ONCE = 8
 #: Between two looks whether the clients have left.
 _LOOK_S = 0.05
 
@@ -42,7 +45,8 @@ class Serving:
         self._listeners = sockets[:-1]
         for runner, listeners in ((self._public, sockets[:-1]), (self._internal, sockets[-1:])):
             for listener in listeners:
-                await web.SockSite(runner, listener, backlog=BACKLOG).start()
+                for each in (listener, *[listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1)]):
+                    await web.SockSite(runner, each, backlog=BACKLOG).start()
 
     def announce(self, *, ending: bool) -> None:
         """The replica is to leave: unready from now on; ``ending``: answers end their connections.

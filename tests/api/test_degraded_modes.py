@@ -207,7 +207,7 @@ class TestModes:
             while (await gate.get("/flows")).status != 503:
                 await asyncio.sleep(0.01)
         for _ in in_hand:
-            overload.leave()
+            overload.leave(Priority.READ)
         await comes(gate, Mode.OVERLOADED)
         await comes(gate)
 

@@ -48,13 +48,14 @@ async def admission(request: web.Request, handler: Handler) -> web.StreamRespons
     charges = gate.charges(record, name)
     if (refused := gate.refusal_at_once(record, charges)) is not None:
         return refused
-    if not overload.enter(priority_of(name), record.client.principal):
+    priority = priority_of(name)
+    if not overload.enter(priority, record.client.principal):
         return await turned_away(overload, record, fast=False)
     try:
         refused = await gate.refusal(record, charges)
         return refused if refused is not None else await handler(request)
     finally:
-        overload.leave()
+        overload.leave(priority)
 
 
 class Gate(Generic[Refusal]):

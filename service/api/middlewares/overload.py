@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.api.keys import RequestRecord
     from service.overload.overload import Overload
 
+_STATUS = int(problems.status_of(Overloaded))
 #: Stands for what differs, in the text a template is cut from.
 _REQUEST_ID = "\x01id\x01"
 #: Different waits there may be; they are few, whole seconds.
@@ -35,7 +36,7 @@ async def turned_away(overload: Overload, record: RequestRecord, *, fast: bool) 
     if not fast:
         return problems.render(told.problem, request_id=request_id)
     body = f"{told.before}{request_id}{told.between}{request_id}{told.after}"
-    return Rendered(told.problem.status, told.start, body.encode())
+    return Rendered(_STATUS, told.start, body.encode())
 
 
 class _Told(NamedTuple):
@@ -56,6 +57,6 @@ def _told(retry_s: int) -> _Told:
         ("Retry-After", str(retry_s)),
         ("Content-Type", problems.CONTENT_TYPE),
     ]
-    start = start_of(problem.status, HTTPStatus(problem.status).phrase, fields)
+    start = start_of(_STATUS, HTTPStatus(_STATUS).phrase, fields)
     body = json.dumps(problems.document(problem, request_id=_REQUEST_ID))
     return _Told(problem, start, *body.split(json.dumps(_REQUEST_ID)[1:-1]))

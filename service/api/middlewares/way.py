@@ -207,7 +207,7 @@ async def _answer(
         finally:
             over = parts.sweep.leave(task)
             if entered is not None:
-                entered.leave()
+                entered.leave(stop.priority)
         if over:
             check_late(response)
         return response

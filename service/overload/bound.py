@@ -1,0 +1,65 @@
+"""A limit on what is in flight of some kinds, held to by the wait for one scarce thing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from service.overload.limit import AdaptiveLimit
+from service.overload.models import SHARES, Priority, Reason
+
+#: A client that has had more than others may fill this part of what its kind may.
+GREEDY = 0.75
+
+
+class Bound:
+    """``sample`` the wait now and then, ``look`` what it means, ask for the ``rooms``."""
+
+    def __init__(
+        self, reason: Reason, kinds: Collection[Priority], *, target_s: float, least: int
+    ) -> None:
+        self.reason = reason
+        self._kinds = [priority for priority in Priority if priority in kinds]
+        self._limit = AdaptiveLimit(target_s=target_s, least=least)
+        #: By priority: what its requests may fill, and those of the greedy. None: no limit, or
+        #: none for this kind.
+        self.rooms: list[tuple[int, int] | None] | None = None
+        #: Turned away since the last look.
+        self.refused = 0
+        #: In seconds, as of the last look.
+        self.delay_s = 0.0
+        self._delays: list[float] = []
+        self._most = 0
+
+    @property
+    def limit(self) -> int | None:
+        return None if self._limit.value is None else int(self._limit.value)
+
+    def in_flight(self, of_kind: list[int]) -> int:
+        """Those that count here."""
+        return sum([of_kind[kind] for kind in self._kinds])
+
+    def sample(self, delay_s: float, in_flight: int) -> None:
+        self._delays.append(delay_s)
+        self._most = max(self._most, in_flight)
+
+    def look(self) -> None:
+        """What three of four samples were above counts: then there was always somebody waiting.
+
+        One request that computes for long is no overload, and to let in fewer than can be served
+        would be none of use.
+        """
+        delays, self._delays = sorted(self._delays), []
+        self.delay_s = delays[(len(delays) - 1) // 4]
+        self._limit.look(self.delay_s, in_flight=self._most, pressed=self.refused > 0)
+        self._most = self.refused = 0
+        self.rooms = None if self._limit.value is None else self._rooms(self._limit.value)
+
+    def lift(self) -> None:
+        self._limit.value = self.rooms = None
+
+    def _rooms(self, limit: float) -> list[tuple[int, int] | None]:
+        rooms: list[tuple[int, int] | None] = [None] * len(Priority)
+        for kind in self._kinds:
+            room = max(1, round(limit * SHARES[kind]))
+            rooms[kind] = room, max(1, int(room * GREEDY))
+        return rooms
