@@ -74,7 +74,7 @@ def test_each_image_has_a_version(name: str) -> None:
     if "build" in SERVICES[name]:
         assert re.fullmatch(r"tollgate(-sandbox)?:\$\{TOLLGATE_VERSION:-local\}", image)
     else:
-        assert re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z0-9]+)?$", image), image
+        assert re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?$", image), image
 
 
 @pytest.mark.parametrize("name", LASTING)
