@@ -215,3 +215,11 @@ def test_autoscaler_counts_what_is_measured() -> None:
 def test_comments_name_files_there_are() -> None:
     for file in (ROOT / FOLDER).iterdir():
         assert absent(re.findall(r"docs/[a-z-]+\.md", file.read_text())) == []
+
+
+def test_autoscaler_acts_before_the_bulkheads_are_full(tmp_path: Path) -> None:
+    settings = settings_of(SETTINGS, tmp_path)
+    scaler = MANIFESTS["HorizontalPodAutoscaler", "tollgate"]["spec"]
+    (metric,) = (entry["pods"] for entry in scaler["metrics"] if entry["type"] == "Pods")
+    room = settings.server.workers * settings.payment.bulkhead
+    assert int(metric["target"]["averageValue"]) == round(0.7 * room)
