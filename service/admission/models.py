@@ -165,11 +165,6 @@ class Decision(NamedTuple):
         return tuple(s for s in self.states if s.wait_ms > 0 and not s.policy.shadow)
 
     @property
-    def would_deny(self) -> tuple[LimitState, ...]:
-        """The shadow policies that had no room."""
-        return tuple(s for s in self.states if s.wait_ms > 0 and s.policy.shadow)
-
-    @property
     def retry_after_s(self) -> int:
         """Whole seconds after which all violated limits have room; at least 1."""
         return max(1, math.ceil(max((s.wait_ms for s in self.violated), default=0) / 1000))

@@ -10,8 +10,6 @@ from service.fleet.models import Numbers, Report, Sample
 
 #: Of one report and of one sample; both are about 2 KB.
 MOST_BYTES = 16 * 1024
-#: Of the policies and route classes of a large rulebook, those with the most to tell.
-MOST_NAMES = 40
 
 _REPORT = TypeAdapter(Report)
 _SAMPLE = TypeAdapter(Sample)

@@ -85,10 +85,6 @@ class SellingWallet(Document):
     wallet_vkey: str
 
 
-class Transaction(Document):
-    """Only that there is one matters."""
-
-
 class PaymentDocument(Document):
     id: Text
     blockchain_identifier: Annotated[str, Field(min_length=1, max_length=8000)]
@@ -99,7 +95,6 @@ class PaymentDocument(Document):
     external_dispute_unlock_time: Milliseconds
     on_chain_state: str | None
     next_action: Annotated[NextAction, Field(alias="NextAction")]
-    current_transaction: Annotated[Transaction | None, Field(alias="CurrentTransaction")]
     smart_contract_wallet: Annotated[SellingWallet | None, Field(alias="SmartContractWallet")]
     payment_source: Annotated[Source, Field(alias="PaymentSource")]
     result_hash: str | None
@@ -130,7 +125,6 @@ class PaymentDocument(Document):
             created_at=self.created_at,
             updated_at=self.updated_at,
             last_changed_at=self.next_action_or_on_chain_state_or_result_last_changed_at,
-            has_transaction=self.current_transaction is not None,
         )
 
 

@@ -70,7 +70,6 @@ class Payment:
     created_at: datetime
     updated_at: str
     last_changed_at: str
-    has_transaction: bool
 
     @property
     def payable(self) -> bool:

@@ -51,7 +51,6 @@ def payment(state: str | None, *, action: str = "WaitingForExternalAction") -> P
         created_at=NOW,
         updated_at="",
         last_changed_at="",
-        has_transaction=True,
     )
 
 

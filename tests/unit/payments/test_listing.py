@@ -36,7 +36,6 @@ def payment(number: int, *, changed_ms: int = 0, source_type: str = V1) -> Payme
         created_at=START + timedelta(seconds=number),
         updated_at="",
         last_changed_at=iso_utc(START + timedelta(milliseconds=changed_ms)),
-        has_transaction=False,
     )
 
 

@@ -26,7 +26,6 @@ PAYMENT = Payment(
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
     updated_at="2026-01-01T00:00:00.000Z",
     last_changed_at="2026-01-01T00:00:00.000Z",
-    has_transaction=False,
 )
 
 
