@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from scripts.account import ServersUnavailable, scratch
 from scripts.bench.load import LoadFailed, fastest
-from scripts.capacity.coefficients import FILE, ROUTES, Coefficients, Route, read, text
+from scripts.capacity.coefficients import FILE, ROUTES, Coefficients, Limits, Route, read, text
 from scripts.capacity.measure import Scale, measured
 from scripts.capacity.model import plan
 from scripts.capacity.models import USUAL, Demand
@@ -58,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_argument("--mix", type=_mix, default=dict(USUAL), help="flow=3,status=1")
     planning.add_argument("--workers", type=int, help="what the load does to so many")
     planning.add_argument("--shards", type=int, help="of Redis")
+    planning.add_argument("--pgbouncer", action="store_true", help="before PostgreSQL")
+    planning.add_argument(
+        "--limit", type=_limit, action="append", default=[], metavar="NAME=VALUE",
+        help="another one than the file has: payment_calls_per_s=200",
+    )  # fmt: skip
     planning.add_argument("--json", action="store_true")
     measuring = ways.add_parser("measure", help="every coefficient anew, on this machine")
     measuring.set_defaults(run=_measure)
@@ -81,7 +86,11 @@ def _plan(options: argparse.Namespace, cost: Coefficients) -> int:
         run_s=options.run_seconds,
         mix=options.mix,
     )
-    found = plan(demand, cost, workers=options.workers, shards=options.shards)
+    limits = Limits.model_validate({**cost.limits.model_dump(), **dict(options.limit)})
+    cost = cost.model_copy(update={"limits": limits})
+    found = plan(
+        demand, cost, workers=options.workers, shards=options.shards, pooled=options.pgbouncer
+    )
     if options.json:
         print(json.dumps({**document(found), "measured": cost.measured.model_dump()}, indent=2))
     else:
@@ -124,6 +133,13 @@ def _number(written: str) -> float:
     if plain[-1:] in factors:
         return float(plain[:-1]) * factors[plain[-1]]
     return float(plain)
+
+
+def _limit(written: str) -> tuple[str, float]:
+    name, _, value = written.partition("=")
+    if name not in Limits.model_fields:
+        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(Limits.model_fields)}")
+    return name, _number(value)
 
 
 def _mix(written: str) -> dict[Route, float]:

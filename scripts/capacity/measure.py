@@ -56,7 +56,7 @@ def measured(
     with servers(home) as there:
         costs: list[tuple[int, float]] = []
         with replica(home / "1", there, 1) as one:
-            found = _One(one, plain, scale, say)
+            found = OneWorker(one, plain, scale, say)
             found.measure()
             costs.append((1, found.routes["health"]))
         for workers in scale.fleets[1:]:
@@ -100,7 +100,7 @@ def warm(one: Replica, generator: Generator) -> None:
         loads.plain(one, generator, path, 1.0)
 
 
-class _One:
+class OneWorker:
     """One worker, measured route by route."""
 
     routes: dict[Route, float]

@@ -13,6 +13,8 @@ _US: Final = 1e-6
 _MIB: Final = 2**20
 #: Connections of people, migrations and tests beside the workers' own.
 SPARE_CONNECTIONS: Final = 30
+#: As docs/database.md configures PgBouncer, to PostgreSQL.
+POOLED_CONNECTIONS: Final = 40
 
 
 def load_of(demand: Demand, cost: Coefficients, workers: int) -> Load:
@@ -122,8 +124,12 @@ def plan(
     *,
     workers: int | None = None,
     shards: int | None = None,
+    pooled: bool = False,
 ) -> Plan:
-    """What the demand takes; with ``workers`` or ``shards``: what it does to so many."""
+    """What the demand takes; with ``workers`` or ``shards``: what it does to so many.
+
+    ``pooled``: with PgBouncer, which leaves each worker the one connection that listens.
+    """
     limits = cost.limits
     workers = workers or workers_for(demand, cost)
     load = load_of(demand, cost, workers)
@@ -141,9 +147,10 @@ def plan(
     nginx = math.ceil(load.nginx_cores / limits.worker_share / limits.nginx_cores)
     replicas = math.ceil(workers / limits.workers_per_replica) + limits.spare_replicas
     processes = replicas * limits.workers_per_replica
-    connections = processes * limits.worker_connections + SPARE_CONNECTIONS
+    held = POOLED_CONNECTIONS + processes if pooled else processes * limits.worker_connections
+    connections = held + SPARE_CONNECTIONS
     found = _bottlenecks(
-        load, cost, workers=workers, shards=shards, nginx=nginx, pooled=connections
+        load, cost, workers=workers, shards=shards, nginx=nginx, connections=connections
     )
     return Plan(
         demand=demand,
@@ -160,7 +167,7 @@ def plan(
 
 
 def _bottlenecks(
-    load: Load, cost: Coefficients, *, workers: int, shards: int, nginx: int, pooled: int
+    load: Load, cost: Coefficients, *, workers: int, shards: int, nginx: int, connections: int
 ) -> list[Bottleneck]:
     limits = cost.limits
     return [
@@ -201,7 +208,7 @@ def _bottlenecks(
             "PostgreSQL, WAL", load.wal_mib, limits.wal_mib_per_s, "MiB/s", "faster disks",
         ),
         Bottleneck(
-            "PostgreSQL, connections", pooled, limits.postgres_connections, "",
+            "PostgreSQL, connections", connections, limits.postgres_connections, "",
             "PgBouncer",
         ),
         Bottleneck(

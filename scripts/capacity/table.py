@@ -37,7 +37,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         ("PostgreSQL queries/s", load.queries, f"using {load.postgres_cores:,.1f} cores"),
         ("  commits/s", load.commits, f"writes to disk, at most; {load.told:,.0f} notify"),
         ("  WAL, MiB/s", load.wal_mib, ""),
-        ("  connections", plan.connections, "PgBouncer lends fewer: docs/database.md"),
+        ("  connections", plan.connections, "spare workers' and 30 others, too"),
         ("payment service calls/s", load.payment_calls, ""),
     )
     for name, value, more in needs:
