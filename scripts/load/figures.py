@@ -62,6 +62,8 @@ def seconds(value: float | None) -> str:
 
 def clock(value: float) -> str:
     """A moment of a run: ``0:05``, ``12:30``, ``1:00:00``."""
+    if not math.isfinite(value):
+        return NONE
     minutes, rest = divmod(int(value), 60)
     if minutes < 60:
         return f"{minutes}:{rest:02}"

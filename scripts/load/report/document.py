@@ -166,7 +166,7 @@ def _overview(runs: Sequence[tuple[str, Record, Record | None]]) -> Element:
 
 def _foot(records: Sequence[Record]) -> str:
     sent = sum(one.sent for record in records for one in record.requests)
-    began = min(record.began for record in records)
+    began = records[0].began
     return (
         f"{number(sent)} requests · began {began:%Y-%m-%d %H:%M} · "
         "times count from when a request was due"

@@ -104,6 +104,6 @@ def _rate(rate_per_s: float) -> str:
     """In the shortest period in which it is a whole number, else by the second."""
     for length, name in _PERIODS:
         count = rate_per_s * length
-        if count >= 1 and abs(count - round(count)) < 1e-6 * max(1.0, count):
+        if 1 <= count < 1e9 and abs(count - round(count)) < 1e-6 * max(1.0, count):
             return f"{number(round(count))}/{name}"
     return f"{number(rate_per_s)}/second"

@@ -10,6 +10,8 @@ from typing import Final
 
 #: Below this a logarithmic axis does not reach, in ms: no clock here is finer.
 _LEAST: Final = 0.001
+#: Beyond it no count or clock goes: who writes so much has written something else.
+_MOST: Final = 1e21
 #: More of the axis than this between two marks looks empty.
 _MARKS: Final = 4
 
@@ -31,7 +33,8 @@ class Scale:
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None and math.isfinite(value)]
+    """Those that can be drawn."""
+    return [value for value in values if value is not None and abs(value) <= _MOST]
 
 
 def linear(values: Iterable[float | None]) -> Scale:
@@ -95,7 +98,7 @@ def gaps(places: Iterable[float]) -> float:
 
 def _step(least: float) -> float:
     """1, 2 or 5 times a power of ten, at or above."""
-    if least <= 0:
+    if least < 1e-12:
         return 0.25
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= least * 0.999)
