@@ -73,6 +73,8 @@ def decoded(histogram: str) -> Iterator[tuple[float, int]]:
     _known(cookie, _PLAIN)
     if offset or not 0 <= figures <= 5 or lowest < 1:
         raise Unreadable("a histogram with an offset, or of no known resolution")
+    if len(inner) < _INNER.size + length:
+        raise Unreadable("the histogram was cut off")
     half = math.ceil(math.log2(2 * 10**figures)) - 1
     unit = lowest.bit_length() - 1
     for index, count in _counts(inner[_INNER.size : _INNER.size + length]):
