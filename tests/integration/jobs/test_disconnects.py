@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ import aiohttp
 import psycopg2
 import pytest
 from aiohttp import web
-from psycopg2 import extensions
 
 from scripts.sandbox.faults import Fault
 from scripts.sandbox.keys import Sandbox
@@ -24,6 +23,7 @@ from service.api import keys
 from service.app import create_app
 from tests.support.gate import ROOMY
 from tests.support.house import API_KEY, IDENTIFIER, TEXT, flow_definition, house_settings
+from tests.support.postgres import ask
 from tests.support.sandbox import running_sandbox
 from tests.support.waiting import until
 
@@ -79,15 +79,15 @@ class Shop:
             Fault(kind="latency", route=CREATE, when=when, seconds=seconds, times=1)  # type: ignore[arg-type]
         )
 
-    def connect(self) -> extensions.connection:
-        connection: extensions.connection = psycopg2.connect(self.database_url)
-        return connection
+    @contextmanager
+    def unwritable(self, table: str) -> Iterator[None]:
+        """Whoever wants to write there waits until the block ends."""
+        with closing(psycopg2.connect(self.database_url)) as lock:
+            lock.cursor().execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+            yield
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        with closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
+        return ask(self.database_url, statement)
 
     def someone_waits(self) -> bool:
         return bool(self.query("SELECT 1 FROM pg_locks WHERE NOT granted"))
@@ -148,12 +148,10 @@ async def test_client_leaves_before_the_intent_is_written(
     make_shop: MakeShop, cancelling: bool
 ) -> None:
     shop = await make_shop(cancelling=cancelling)
-    with closing(shop.connect()) as lock:
-        lock.cursor().execute("LOCK TABLE idempotency_keys IN EXCLUSIVE MODE")
+    with shop.unwritable("idempotency_keys"):
         writer = await shop.send()
         await until(shop.someone_waits)
         await leave(writer)
-        lock.rollback()
     await consistent(shop)
 
 
@@ -180,11 +178,9 @@ async def test_client_leaves_while_its_payment_is_written_down(
     shop.slow("after")
     writer = await shop.send()
     await until(lambda: len(shop.sandbox.ledger) == 1)
-    with closing(shop.connect()) as lock:
-        lock.cursor().execute("LOCK TABLE jobs IN EXCLUSIVE MODE")
+    with shop.unwritable("jobs"):
         await until(shop.someone_waits)
         await leave(writer)
-        lock.rollback()
     await consistent(shop)
 
 
@@ -198,11 +194,9 @@ async def test_deadline_passes_while_the_payment_is_written_down(
     shop.slow("after")
     starting = asyncio.create_task(shop.start())
     await until(lambda: len(shop.sandbox.ledger) == 1)
-    with closing(shop.connect()) as lock:
-        lock.cursor().execute("LOCK TABLE jobs IN EXCLUSIVE MODE")
+    with shop.unwritable("jobs"):
         status, problem, _ = await starting
         assert (status, problem["type"]) == (504, "urn:tollgate:problem:deadline-exceeded")
-        lock.rollback()
     await consistent(shop)
 
 
@@ -214,11 +208,9 @@ async def test_client_is_answered_long_before_its_deadline_though_nothing_can_be
     shop.slow("after")
     starting = asyncio.create_task(shop.start())
     await until(lambda: len(shop.sandbox.ledger) == 1)
-    with closing(shop.connect()) as lock:
-        lock.cursor().execute("LOCK TABLE jobs IN EXCLUSIVE MODE")
+    with shop.unwritable("jobs"):
         status, problem, _ = await asyncio.wait_for(starting, 15)
         assert (status, problem["type"]) == (504, "urn:tollgate:problem:payment-outcome-unknown")
-        lock.rollback()
     await shop.until_started()
     await consistent(shop)
 
@@ -228,11 +220,9 @@ async def test_lost_connection_does_not_lose_the_payment(make_shop: MakeShop) ->
     shop.slow("after")
     starting = asyncio.create_task(shop.start())
     await until(lambda: len(shop.sandbox.ledger) == 1)
-    with closing(shop.connect()) as lock:
-        lock.cursor().execute("LOCK TABLE jobs IN EXCLUSIVE MODE")
+    with shop.unwritable("jobs"):
         await until(shop.someone_waits)
         shop.query("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
-        lock.rollback()
     status, started, _ = await starting
     assert status == 200
     assert started["id"] == await shop.until_started()
