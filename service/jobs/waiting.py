@@ -13,7 +13,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from types import TracebackType
 from uuid import UUID
 
 from service.errors import UnknownJob
@@ -140,12 +139,7 @@ class Watch:
         self._watched = self._waiting.enter(self._job_id)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._waiting.leave(self._watched)
 
     async def change(
