@@ -32,7 +32,7 @@ from service.jobs.loops import Loop
 from service.jobs.models import JobState
 from service.jobs.reconciler import Reconciler, worker_name
 from service.jobs.repository import JobRepository
-from service.jobs.runs import Runs
+from service.jobs.runs import RENEWALS_PER_LEASE, Runs
 from service.jobs.settlement import Settler
 from service.jobs.statuses import CHANNEL, Statuses
 from service.metrics import Metrics
@@ -276,7 +276,7 @@ async def _start_background(
     poll_s, runs = settings.payment.poll_interval, services.runs
     loops = (
         run_loop,
-        Loop("leases", runs.renew, interval_s=settings.jobs.lease_seconds / 3),
+        Loop("leases", runs.renew, interval_s=settings.jobs.lease_seconds / RENEWALS_PER_LEASE),
         Loop("expiry", runs.expire, interval_s=EXPIRE_INTERVAL_S),
         Loop("payment-changes", reconciler.changes, interval_s=poll_s),
         Loop("payment-checks", reconciler.checks, interval_s=poll_s),
