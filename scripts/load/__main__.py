@@ -25,7 +25,7 @@ from scripts.load.run import Options, run
 from scripts.load.scenario import Scenario, ScenarioInvalid
 from scripts.load.stock import StockFailed
 from scripts.load.table import table
-from scripts.running import ROOT
+from scripts.running import ROOT, RUN
 from service.errors import ConfigurationError
 
 OUT = ROOT / "build" / "load"
@@ -64,9 +64,13 @@ def _main(arguments: argparse.Namespace) -> int:
         for one in wanted
         if arguments.baseline
     }
-    target = fleet.named(arguments.target, remote=arguments.remote) if arguments.target else None
+    target = None
+    if arguments.target:
+        target = fleet.named(arguments.target, remote=arguments.remote, data=arguments.data)
     for one in wanted:
         _check(one, arguments, target)
+    if target is not None:
+        fleet.expect_somebody(target)
     records = []
     with ExitStack() as stack:
         for one, there in _targets(
@@ -152,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenario", default="browse", help="names or files, with commas between")
     parser.add_argument("--target", metavar="URL", help="default: a fleet of its own")
     parser.add_argument("--remote", action="store_true", help="the target may be another machine")
+    parser.add_argument(
+        "--data", type=Path, default=RUN, metavar="DIRECTORY", help="where the target has its notes"
+    )
     parser.add_argument("--duration", type=_positive, metavar="SECONDS")
     parser.add_argument("--rate", type=_positive, help="requests per second, over all clients")
     parser.add_argument("--seed", type=int, default=1)

@@ -21,8 +21,6 @@ from scripts.load.plan import Bought
 from scripts.load.record import Sales
 from scripts.running import Running
 
-#: For results to get on chain after the last one was seen.
-SETTLE_TIMEOUT_S = 30.0
 _LOOK_S = 0.5
 _FINDINGS = 12
 #: Rules of the audit by what they mean to a purchaser; the others are told as findings alone.
@@ -68,14 +66,19 @@ def opened(service: Running | None) -> Ledger | None:
     return Ledger(service.database_url, service.payment_url)
 
 
-async def sales(bought: Sequence[Bought], ledger: Ledger | None) -> Sales | None:
-    """None where nobody bought; without a ledger, what purchasers saw is all there is."""
+async def sales(
+    bought: Sequence[Bought], ledger: Ledger | None, *, patience_s: float
+) -> Sales | None:
+    """None where nobody bought; without a ledger, what purchasers saw is all there is.
+
+    ``patience_s``: for results to get on chain after the last one was seen.
+    """
     if not bought:
         return None
     violations: Sequence[Violation] = ()
     followed = [one for one in bought if one.paid]
     if ledger is not None and followed:
-        violations = await asyncio.to_thread(_audited, ledger, followed)
+        violations = await asyncio.to_thread(_audited, ledger, followed, patience_s)
     return summary(bought, violations, audited=ledger is not None)
 
 
@@ -106,8 +109,8 @@ def summary(bought: Sequence[Bought], violations: Sequence[Violation], *, audite
     )
 
 
-def _audited(ledger: Ledger, bought: Sequence[Bought]) -> Sequence[Violation]:
-    deadline_s = time.monotonic() + SETTLE_TIMEOUT_S
+def _audited(ledger: Ledger, bought: Sequence[Bought], patience_s: float) -> Sequence[Violation]:
+    deadline_s = time.monotonic() + patience_s
     while records.open_jobs(ledger) and time.monotonic() < deadline_s:
         time.sleep(_LOOK_S)
     told = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -19,8 +20,10 @@ from scripts.running import RUN, Running
 from scripts.stack import stack
 from service.settings import Settings, load
 
+LOCAL = "127.0.0.1"
 #: Apart from what ``make run`` and ``make fleet`` have.
 DATA = RUN / "load"
+_CONNECT_TIMEOUT_S = 5.0
 #: A line for each request would cost more than the requests; failures keep theirs.
 _QUIET = {"TOLLGATE_LOGGING__ACCESS_SAMPLE": "0"}
 
@@ -49,11 +52,14 @@ class Target:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
 
-def named(url: str, *, remote: bool) -> Target:
-    """The service at ``url``; raises TargetRefused where it is not for us to load."""
+def named(url: str, *, remote: bool, data: Path = RUN) -> Target:
+    """The service at ``url``, with what it has noted in ``data``; raises TargetRefused where it
+    is not for us to load.
+    """
     parts = urlsplit(url if "//" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"}:
         raise TargetRefused(f"{url} is no address of the form http://host:port")
@@ -64,14 +70,18 @@ def named(url: str, *, remote: bool) -> Target:
         )
     host = LOCAL if parts.hostname == "localhost" else parts.hostname
     port = parts.port or 80
-    for data in (RUN, DATA):
-        service = running.read(data)
-        if service is not None and urlsplit(service.url).port == port and _is_local(host):
-            return Target(host, port, service, found(data))
-    return Target(host, port)
+    service = running.read(data)
+    if service is None or urlsplit(service.url).port != port or not _is_local(host):
+        return Target(host, port)
+    return Target(host, port, service, found(data))
 
 
-LOCAL = "127.0.0.1"
+def expect_somebody(target: Target) -> None:
+    """Raises TargetRefused where nobody takes connections."""
+    try:
+        socket.create_connection((target.host, target.port), _CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise TargetRefused(f"nobody answers at {target.url}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -49,7 +49,9 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Record:
         await generators.ready()
         measured = await _measure(scenario, target, options, generators, wallet)
         bought = [one for outcome in measured.outcomes for one in outcome.bought]
-        sales = await books.sales(bought, books.opened(target.service))
+        patience_s = max((g.purchase.patience_s for g in scenario.groups if g.purchase), default=0)
+        ledger = books.opened(target.service)
+        sales = await books.sales(bought, ledger, patience_s=patience_s)
     made = _record(scenario, target, options, measured)
     after = await _reference(scenario, target, options)
     ours = sum(sum(one.kinds.values()) for one in made.requests) / made.seconds

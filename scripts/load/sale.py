@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Literal
 
 from scripts.load.alarm import now_s
@@ -23,7 +24,7 @@ WAITED = f"{STATUS}?wait"
 FINAL = frozenset({"completed", "failed"})
 #: In the order the standard has them.
 _TIMES = ("payByTime", "submitResultTime", "unlockTime", "externalDisputeUnlockTime")
-#: Held by the service until the status changes.
+#: Held by the service until the status changes, at most.
 WAIT_S = 5
 #: Where the service does not say when to come back, and the most it may say.
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
@@ -128,7 +129,8 @@ class Purchasers(Crowd):
         until_s = now_s() + self._purchase.patience_s
         seen = ""
         while now_s() < until_s:
-            wait = f"&wait={WAIT_S}&status_id={seen}" if seen else ""
+            wait_s = min(WAIT_S, ceil(until_s - now_s()))
+            wait = f"&wait={wait_s}&status_id={seen}" if seen else ""
             shown = await self._look(wish, job, wait)
             if shown is None:
                 continue

@@ -161,14 +161,16 @@ def read(name: str) -> Scenario:
         raise ScenarioInvalid(f"there is no scenario {name}; there are: {', '.join(names())}")
     try:
         written = tomllib.loads(file.read_text())
-        return parse({"name": file.stem, **written})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioInvalid(f"{file}: {error}") from error
+    return parse({"name": file.stem, **written}, str(file))
+
+
+def parse(written: Mapping[str, Any], source: str) -> Scenario:
+    """From what stands in ``source``; raises ScenarioInvalid."""
+    try:
+        return Scenario.model_validate(dict(written))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ScenarioInvalid(f"{file}: {place}: {first['msg']}") from error
-
-
-def parse(written: Mapping[str, Any]) -> Scenario:
-    return Scenario.model_validate(dict(written))
+        raise ScenarioInvalid(f"{source}: {place}: {first['msg']}") from error
