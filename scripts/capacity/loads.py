@@ -87,12 +87,15 @@ def plain(
     return Measured(outcome.requests, outcome.per_second, outcome.p99_ms, used)
 
 
-def polls(one: Replica, jobs: list[str], seconds: float, connections: int) -> Measured:
+def polls(
+    one: Replica, jobs: Sequence[str], seconds: float, connections: int, *, counted: bool = False
+) -> Measured:
+    """Clients that ask for one status after the other; ``counted``: queries, too."""
     port = int(one.service.url.rpartition(":")[2])
     paths = [f"/{FLOW}/status?job_id={job}" for job in jobs]
-    first = one.meter.read(handed_over=True)
+    first = one.meter.read(handed_over=counted)
     polled = asyncio.run(poll(port, paths, connections=connections, seconds=seconds))
-    used = between(first, one.meter.read(handed_over=True))
+    used = between(first, one.meter.read(handed_over=counted))
     return Measured(polled.answers, polled.answers / polled.seconds, polled.p99_ms, used)
 
 
@@ -142,7 +145,7 @@ async def _begin(url: str, number: int, *, paid: bool) -> None:
             group.create_task(buyer())
 
 
-def told_per_s(database_url: str, jobs: list[str], seconds: float) -> float:
+def told_per_s(database_url: str, jobs: Sequence[str], seconds: float) -> float:
     """Changes of status a second that PostgreSQL commits and tells, each job's by one client."""
     over = threading.Event()
 
@@ -163,7 +166,7 @@ def told_per_s(database_url: str, jobs: list[str], seconds: float) -> float:
 
 
 def _count(
-    work: Callable[[str], int], items: list[str], over: threading.Event, seconds: float
+    work: Callable[[str], int], items: Sequence[str], over: threading.Event, seconds: float
 ) -> int:
     with ThreadPoolExecutor(len(items)) as pool:
         running = [pool.submit(work, item) for item in items]

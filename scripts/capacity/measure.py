@@ -26,9 +26,9 @@ from scripts.capacity.coefficients import (
     Route,
     RouteCost,
 )
-from scripts.capacity.ground import Replica, Servers, replica, servers
+from scripts.capacity.ground import Replica, replica, servers
 from scripts.capacity.loads import CONNECTIONS, FLOW
-from scripts.capacity.meter import Reading, Used, between
+from scripts.capacity.meter import Used, between
 from scripts.capacity.queueing import fit
 from scripts.load.machine import machine
 
@@ -54,11 +54,15 @@ def measured(
 ) -> Coefficients:
     """Some two minutes; ``limits`` are kept, but for what PostgreSQL commits here."""
     with servers(home) as there:
-        costs: list[tuple[int, float]] = []
-        with replica(home / "1", there, 1) as one:
-            found = OneWorker(one, plain, scale, say)
-            found.measure()
-            costs.append((1, found.routes["health"]))
+        with replica(home / "1", there, 1) as replica_of_one:
+            one = OneWorker(replica_of_one, plain, scale)
+            say("One worker: at rest, routes ...")
+            rest, routes = one.rest(), one.routes()
+            say("One worker: many principals, statuses ...")
+            admission, statuses = one.admission(), one.statuses(rest)
+            say("One worker: jobs ...")
+            free, paid = one.job(rest, paid=False), one.job(rest, paid=True)
+        costs = [(1, routes["health"])]
         for workers in scale.fleets[1:]:
             say(f"{workers} workers ...")
             with replica(home / str(workers), there, workers) as several:
@@ -70,9 +74,10 @@ def measured(
             # What the bucket holds, then nothing.
             loads.plain(refusing, plain, "/health", 1.0, refused=True)
             denied = loads.plain(refusing, plain, "/health", scale.seconds, refused=True)
-        told = _told(there, found.standing, scale)
+        # With nobody else at work, and no worker that listens.
+        told = loads.told_per_s(there.database_url, statuses.jobs[:16], scale.seconds)
     sigma, kappa = fit(costs)
-    routes: dict[Route, float] = {**found.routes, "denied": denied.us("workers")}
+    routes |= {**statuses.routes, "denied": denied.us("workers")}
     return Coefficients(
         measured=Measured(
             at=datetime.now(UTC).date().isoformat(),
@@ -80,11 +85,11 @@ def measured(
             command="python -m scripts.capacity measure",
         ),
         routes={route: RouteCost(worker_us=us) for route, us in routes.items()},
-        free_job=found.free,
-        paid_job=found.paid,
-        admission=found.admission,
-        reads=found.reads,
-        idle=found.idle,
+        free_job=free,
+        paid_job=paid,
+        admission=admission,
+        reads=statuses.reads,
+        idle=_idle(rest),
         contention=Contention(sigma=sigma, kappa=kappa),
         limits=limits.model_copy(update={"told_per_s": told}),
     )
@@ -100,51 +105,36 @@ def warm(one: Replica, generator: Generator) -> None:
         loads.plain(one, generator, path, 1.0)
 
 
-class OneWorker:
-    """One worker, measured route by route."""
+@dataclass(frozen=True, slots=True)
+class Statuses:
+    """What polling costs, and the jobs that were polled, which go on for ever."""
 
-    routes: dict[Route, float]
-    free: Kind
-    paid: Kind
-    admission: Admission
+    routes: Mapping[Route, float]
     reads: Reads
-    idle: Idle
-    standing: list[str]
+    jobs: Sequence[str]
 
-    def __init__(
-        self, one: Replica, plain: Generator, scale: Scale, say: Callable[[str], None]
-    ) -> None:
-        self._one, self._plain, self._scale, self._say = one, plain, scale, say
 
-    def measure(self) -> None:
-        self._say("One worker: idle, routes ...")
-        warm(self._one, self._plain)
-        self._rest = self._resting()
-        seconds = self._rest.seconds
-        self.idle = Idle(
-            worker_us=self._rest.cpu_s["workers"] / seconds * 1e6,
-            postgres_us=self._rest.cpu_s["postgres"] / seconds * 1e6,
-            queries=self._rest.queries / seconds,
-            redis_calls=self._rest.redis.commands / seconds,
-        )
-        runs = {
-            route: loads.middle(_runs(self._scale, self._one, self._plain, path))
-            for route, path in _PATHS.items()
-        }
-        self.routes = {route: run.us("workers") for route, run in runs.items()}
-        self._say("One worker: many principals ...")
-        self.admission = self._admission(runs["health"])
-        self._say("One worker: statuses ...")
-        self._statuses()
-        self._say("One worker: jobs ...")
-        self.free, self.paid = self._job(paid=False), self._job(paid=True)
+class OneWorker:
+    """One worker, measured by kinds of load."""
 
-    def _resting(self) -> Used:
+    def __init__(self, one: Replica, plain: Generator, scale: Scale) -> None:
+        self._one, self._plain, self._scale = one, plain, scale
+
+    def rest(self) -> Used:
+        """What it does without any client."""
         meter = self._one.meter
         first = meter.read(handed_over=True)
-        return between(first, _after(self._scale.rest_s, lambda: meter.read(handed_over=True)))
+        threading.Event().wait(self._scale.rest_s)
+        return between(first, meter.read(handed_over=True))
 
-    def _admission(self, alike: loads.Measured) -> Admission:
+    def routes(self) -> dict[Route, float]:
+        warm(self._one, self._plain)
+        return {
+            route: loads.middle(_runs(self._scale, self._one, self._plain, path)).us("workers")
+            for route, path in _PATHS.items()
+        }
+
+    def admission(self) -> Admission:
         """By the difference to one principal, with the same generator for both."""
         one, own, seconds = self._one, OwnGenerator("names principals"), self._scale.seconds
         few = loads.plain(one, own, "/health", seconds, principals=1)
@@ -161,38 +151,39 @@ class OneWorker:
             call_bytes=many.used.redis.bytes / calls,
             round_trip_ms=_longer_ms(limited, unlimited),
             bucket_bytes=116.0,
-            base_bytes=float(alike.used.redis.used_memory),
+            base_bytes=float(few.used.redis.used_memory),
         )
 
-    def _statuses(self) -> None:
+    def statuses(self, rest: Used) -> Statuses:
         one, seconds = self._one, self._scale.seconds
-        self.standing = loads.standing(one, 1_000, "running")
+        running = loads.standing(one, 1_000, "running")
         ended = loads.standing(one, 1_000, "completed")
-        loads.polls(one, ended, 1.0, CONNECTIONS)
-        many = loads.polls(one, self.standing, seconds, CONNECTIONS)
+        loads.polls(one, ended, seconds / 2, CONNECTIONS)
+        many = loads.polls(one, running, seconds, CONNECTIONS, counted=True)
         final = loads.polls(one, ended, seconds, CONNECTIONS)
-        single = loads.polls(one, self.standing, seconds, 1)
+        single = loads.polls(one, running, seconds, 1)
         single_final = loads.polls(one, ended, seconds, 1)
-        queries = many.used.less(self._rest).queries
-        self.routes |= {"status": many.us("workers"), "status_final": final.us("workers")}
         # Two kinds of load, two unknowns: a query for each request, and one for many.
-        a, b = (
-            run.used.less(self._rest).cpu_s["postgres"] / run.requests * 1e6
-            for run in (single, many)
+        each_us, shared_us = (
+            run.used.less(rest).cpu_s["postgres"] / run.requests * 1e6 for run in (single, many)
         )
-        share = queries / many.requests
-        query_us = max(0.0, a - b) / (1 - share)
-        self.reads = Reads(
-            query_us=query_us,
-            row_us=max(0.0, a - query_us),
-            round_trip_ms=_longer_ms(single, single_final),
+        share = min(0.9, many.used.less(rest).queries / many.requests)
+        query_us = max(0.0, each_us - shared_us) / (1 - share)
+        return Statuses(
+            routes={"status": many.us("workers"), "status_final": final.us("workers")},
+            reads=Reads(
+                query_us=query_us,
+                row_us=max(0.0, each_us - query_us),
+                round_trip_ms=_longer_ms(single, single_final),
+            ),
+            jobs=running,
         )
 
-    def _job(self, *, paid: bool) -> Kind:
-        run = loads.jobs(
-            self._one, self._scale.jobs if not paid else self._scale.jobs // 2, paid=paid
-        )
-        used, number = run.used.less(self._rest), run.requests
+    def job(self, rest: Used, *, paid: bool) -> Kind:
+        # A paid one takes longer, and several times as much of everything.
+        number = max(1, self._scale.jobs // 2) if paid else self._scale.jobs
+        run = loads.jobs(self._one, number, paid=paid)
+        used = run.used.less(rest)
         return Kind(
             worker_us=used.cpu_s["workers"] / number * 1e6,
             postgres_us=used.cpu_s["postgres"] / number * 1e6,
@@ -205,19 +196,18 @@ class OneWorker:
         )
 
 
+def _idle(rest: Used) -> Idle:
+    return Idle(
+        worker_us=rest.cpu_s["workers"] / rest.seconds * 1e6,
+        postgres_us=rest.cpu_s["postgres"] / rest.seconds * 1e6,
+        queries=rest.queries / rest.seconds,
+        redis_calls=rest.redis.commands / rest.seconds,
+    )
+
+
 def _longer_ms(slow: loads.Measured, quick: loads.Measured) -> float:
     """What one client that asks again and again waits more for the one than for the other."""
     return max(0.05, 1000 / slow.per_second - 1000 / quick.per_second)
-
-
-def _after(seconds: float, read: Callable[[], Reading]) -> Reading:
-    threading.Event().wait(seconds)
-    return read()
-
-
-def _told(there: Servers, jobs: Sequence[str], scale: Scale) -> float:
-    """With nobody else at work, and no worker that listens."""
-    return loads.told_per_s(there.database_url, list(jobs[:16]), scale.seconds)
 
 
 def _where(generator: Generator) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ _ROUTES: Final[tuple[tuple[Route, str], ...]] = (
     ("health", "/health"),
     ("flow", f"/flows/{loads.FLOW}"),
 )
+_NAMES: Final[Mapping[Route, str]] = {"health": "`/health`", "flow": "`/flows/{flow}`"}
 #: Of one worker's throughput, that two reach; where cores are free for them.
 GOAL: Final = 1.7
 
@@ -106,12 +107,13 @@ def table(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| `/{row.route}` | {row.workers} | {row.predicted_us:.0f} µs | {row.measured_us:.0f} µs |"
-        f" {row.cores:.2f} | {row.predicted_per_s:,.0f} | {row.measured_per_s:,.0f} |"
-        f" {row.error:+.0%} | {row.p99_ms:.0f} ms |"
+        f"| {_NAMES[row.route]} | {row.workers} | {row.predicted_us:.0f} µs |"
+        f" {row.measured_us:.0f} µs | {row.cores:.2f} | {row.predicted_per_s:,.0f} |"
+        f" {row.measured_per_s:,.0f} | {row.error:+.0%} | {row.p99_ms:.0f} ms |"
         for row in rows
     ]
-    lines += ["", *(_growth([row for row in rows if row.route == route]) for route, _ in _ROUTES)]
+    routes = dict.fromkeys(row.route for row in rows)
+    lines += ["", *(_growth([row for row in rows if row.route == route]) for route in routes)]
     return "\n".join(lines)
 
 
@@ -122,7 +124,7 @@ def _growth(rows: Sequence[Row]) -> str:
     two = next((row for row in more if row.workers == 2), more[0])
     by_cpu = two.workers * one.measured_us / two.measured_us
     return (
-        f"`/{one.route}`: a request's CPU against one worker's: {costs}. Two workers by CPU:"
+        f"{_NAMES[one.route]}: a request's CPU against one worker's: {costs}. Two workers by CPU:"
         f" {by_cpu:.2f} x one (goal {GOAL}); by throughput, the generator on the same cores:"
         f" {two.measured_per_s / one.measured_per_s:.2f} x."
     )
