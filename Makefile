@@ -69,6 +69,13 @@ chaos-limits: $(STAMP)  ## Redis away for 20 s under load, and back: do the limi
 	@OUTAGE_SECONDS=20 exec $(BIN)/python -m pytest -q -rP \
 		tests/e2e/test_limits_outage.py $(ARGS)
 
+load: $(STAMP)  ## Load tests (SCENARIO=browse,abuse DURATION= RATE= SEED= TARGET= BASELINE=); docs/load.md
+	@exec $(BIN)/python -m scripts.load \
+		$(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(TARGET),--target $(TARGET)) \
+		$(if $(REMOTE),--remote) $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),--rate $(RATE)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(BASELINE),--baseline $(BASELINE)) \
+		--replicas $(or $(REPLICAS),3) --workers $(or $(WORKERS),2) $(ARGS)
+
 lock:  ## Write the lock files anew; needs uv (ARGS=--upgrade for newer versions)
 	$(COMPILE) setup.cfg -o $(LOCKS)/runtime.lock
 	$(COMPILE) setup.cfg --extra tracing -c $(LOCKS)/runtime.lock -o $(LOCKS)/tracing.lock
