@@ -110,6 +110,7 @@ def figure(value: float | None, unit: str) -> str:
         return milliseconds(None if value is None else value / 1000)
     if unit == "bytes":
         return size(value)
-    if unit == "tokens" and value == 1:
-        unit = "token"
+    if unit == "tokens" and value is not None and math.isfinite(value):
+        value = round(value, 2)
+        unit = "token" if value == 1 else unit
     return f"{number(value)} {unit}".rstrip() if value is not None else NONE

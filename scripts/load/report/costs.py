@@ -16,6 +16,8 @@ from scripts.load.report.plots import Plot, plot
 
 #: As many as have colours of their own; further parts share the last.
 _STYLES: Final = 6
+#: Of a pool; below it its size would flatten what is in use.
+_NEAR: Final = 0.3
 
 
 def costs(record: Record, baseline: Record | None, identity: str) -> Element | None:
@@ -88,12 +90,13 @@ def _style(index: int) -> str:
 
 
 def _parts(record: Record, baseline: Record | None) -> list[str]:
+    """Those that have done anything."""
     names: dict[str, None] = {}
     for one in (record, baseline):
         if one is not None and one.costs is not None:
-            names.update(dict.fromkeys(one.costs.cpu_us))
+            names.update((part, None) for part, spent in one.costs.cpu_us.items() if spent > 0)
     for sample in record.samples[-1:]:
-        names.update(dict.fromkeys(sample.cpu_s))
+        names.update((part, None) for part, spent in sample.cpu_s.items() if spent > 0)
     return list(names)
 
 
@@ -160,15 +163,7 @@ def _charts(record: Record) -> Iterator[Element]:
     parts = _parts(record, None)
     cpu = timelines.rates(record, *((part, _style(i), _cpu(part)) for i, part in enumerate(parts)))
     yield plot(Plot("Cores busy", stacked=True), cpu, record.events)
-    yield plot(
-        Plot("Database connections"),
-        timelines.levels(
-            record,
-            ("in use", "s0", lambda one: float(one.pool_in_use)),
-            ("in the pools", "s4", lambda one: float(one.pool_size)),
-        ),
-        record.events,
-    )
+    yield _pool(record)
     yield plot(
         Plot("Redis commands and queries a second"),
         timelines.rates(
@@ -193,6 +188,16 @@ def _charts(record: Record) -> Iterator[Element]:
             ),
             record.events,
         )
+
+
+def _pool(record: Record) -> Element:
+    """The size of the pools is drawn where it is near."""
+    size = max(one.pool_size for one in record.samples)
+    lines = [("in use", "s0", lambda one: float(one.pool_in_use))]
+    if max(one.pool_in_use for one in record.samples) > _NEAR * size:
+        lines.append(("in the pools", "s4", lambda one: float(one.pool_size)))
+    title = f"Database connections in use, of {number(size)}"
+    return plot(Plot(title), timelines.levels(record, *lines), record.events)
 
 
 def _cpu(part: str) -> Callable[[Sample], float]:

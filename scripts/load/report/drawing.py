@@ -98,16 +98,16 @@ def axis(
 
 def path(points: Iterable[tuple[float, float] | None], style: str) -> Element:
     """A line through places (0 to 1, upwards); None breaks it, and what stands alone is a dot."""
-    parts: list[str] = []
-    begins = True
+    stretches: list[list[str]] = [[]]
     for point in points:
         if point is None:
-            begins = True
-            continue
-        x, y = spot(*point)
-        parts.append(f"M{x} {y}h.1" if begins else f"L{x} {y}")
-        begins = False
-    return el("path", class_=f"line {style}", d="".join(parts))
+            stretches.append([])
+        else:
+            stretches[-1].append(" ".join(spot(*point)))
+    line = "".join("M" + "L".join(one) for one in stretches if len(one) > 1)
+    dots = "".join(f"M{one[0]}h.1" for one in stretches if len(one) == 1)
+    drawn = el("path", class_=f"line {style}", d=line)
+    return el("g", drawn, el("path", class_=f"line dot {style}", d=dots)) if dots else drawn
 
 
 def grid(scale: Scale, says: Callable[[float | None], str]) -> Element:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import number, seconds, share
+from scripts.load.figures import figure, number, seconds, share
 from scripts.load.record import Admissions, Record
 from scripts.load.report.bars import bar, span
 from scripts.load.report.markup import Child, badge, el, section, table
@@ -66,7 +66,7 @@ def _bound_row(one: Admissions) -> list[Child]:
     return [
         one.policy,
         one.group,
-        f"{_rate(one.rate_per_s)}, burst {number(one.burst)}",
+        el("span", f"{_rate(one.rate_per_s)}, burst {number(one.burst)}", class_="whole"),
         f"{number(one.admitted)} of {number(one.allowed)} ({share(one.admitted, one.allowed)})",
         bar(used / wide, style="s2" if above else "s0", limit=1 / wide),
         _window(one),
@@ -75,9 +75,9 @@ def _bound_row(one: Admissions) -> list[Child]:
 
 
 def _window(one: Admissions) -> Element:
-    tokens = abs(one.worst_excess)
+    tokens = figure(abs(one.worst_excess), "tokens")
     side = "above" if one.worst_excess > 0 else "below"
-    text = f"{number(round(tokens, 2))} tokens {side} the bound" if tokens else "at the bound"
+    text = "at the bound" if tokens == "0 tokens" else f"{tokens} {side} the bound"
     where = f"{one.worst_principal}, {seconds(one.worst_window_s)}"
     return el("span", text, el("span", f" ({where})", class_="quiet"), class_="long")
 

@@ -10,6 +10,8 @@ from typing import Final
 
 #: Below this a logarithmic axis does not reach, in ms: no clock here is finer.
 _LEAST: Final = 0.001
+#: Below this a linear axis has nothing to show.
+_NOTHING: Final = 1e-9
 #: Beyond it no count or clock goes: who writes so much has written something else.
 _MOST: Final = 1e21
 #: More of the axis than this between two marks looks empty.
@@ -39,8 +41,11 @@ def finite(values: Iterable[float | None]) -> list[float]:
 
 def linear(values: Iterable[float | None]) -> Scale:
     """From zero to a round number above them all."""
-    step = _step(max([*finite(values), 0.0]) / _MARKS)
-    top = step * max(1, math.ceil(max([*finite(values), step]) / step - 1e-9))
+    most = max([*finite(values), 0.0])
+    if most < _NOTHING:
+        return Scale(0.0, 1.0, logarithmic=False, marks=(0.0, 1.0))
+    step = _step(most / _MARKS)
+    top = step * math.ceil(most / step - 1e-9)
     marks = round(top / step)
     return Scale(0.0, top, logarithmic=False, marks=tuple(step * i for i in range(marks + 1)))
 
@@ -98,8 +103,6 @@ def gaps(places: Iterable[float]) -> float:
 
 def _step(least: float) -> float:
     """1, 2 or 5 times a power of ten, at or above."""
-    if least < 1e-12:
-        return 0.25
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= least * 0.999)
 

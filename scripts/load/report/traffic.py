@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -18,6 +18,8 @@ from scripts.load.report.plots import Bound, Plot, plot
 #: More pictures than these of one sort nobody compares; the table has all.
 _GROUPS: Final = 4
 _ROUTES: Final = 9
+#: Of the first groups, in every picture that compares them.
+_STYLES: Final = ("s0", "s1", "s3", "s2")
 #: Where less than this is not served, it is too thin to be seen above what is.
 _THIN: Final = 0.25
 WORDS: Final[dict[Kind, str]] = {
@@ -63,7 +65,7 @@ def latency(record: Record, baseline: Record | None, identity: str) -> Element:
         el("div", charts, class_="pair") if len(charts) > 1 else charts,
         el("h4", "By percentile", class_="over") if found else None,
         el("div", found, class_="three") if len(found) > 1 else found,
-        _left_out(record) if len(record.requests) > _ROUTES else None,
+        _left_out(record) if len(_by_route(record)) > _ROUTES else None,
     )
 
 
@@ -153,23 +155,41 @@ def _largest(record: Record) -> list[Requests]:
 
 
 def _curves(record: Record, baseline: Record | None) -> Iterator[Element]:
-    several = len({one.group for one in record.requests}) > 1
-    for one in _largest(record)[:_ROUTES]:
-        if one.latency is None:
-            continue
-        found = [Curve("this run", "s0", one.latency)]
-        before = _before(one, baseline)
-        if before is not None and before.latency is not None:
-            found.append(Curve("baseline", "s4", before.latency))
-        if one.refusal_latency is not None:
-            found.append(Curve("refusals", "s1", one.refusal_latency))
-        picture = curves(f"{one.route} ({one.group})" if several else one.route, found)
+    for name, found in list(_by_route(record).items())[:_ROUTES]:
+        styles = dict(zip(timelines.groups(record), _STYLES, strict=False))
+        picture = curves(name, list(_lines_of(found, baseline, styles)))
         if picture is not None:
             yield picture
 
 
+def _by_route(record: Record) -> dict[str, list[Requests]]:
+    found: dict[str, list[Requests]] = {}
+    for one in _largest(record):
+        found.setdefault(one.route, []).append(one)
+    return found
+
+
+def _lines_of(
+    found: Sequence[Requests], baseline: Record | None, styles: Mapping[str, str]
+) -> Iterator[Curve]:
+    """Where several groups ask for the same, it is they who are compared."""
+    if len(found) > 1:
+        for one in found:
+            if one.latency is not None and one.group in styles:
+                yield Curve(one.group, styles[one.group], one.latency)
+        return
+    for one in found:
+        if one.latency is not None:
+            yield Curve("this run", "s0", one.latency)
+        before = _before(one, baseline)
+        if before is not None and before.latency is not None:
+            yield Curve("baseline", "s4", before.latency)
+        if one.refusal_latency is not None:
+            yield Curve("refusals", "s1", one.refusal_latency)
+
+
 def _left_out(record: Record) -> Element:
-    count = len(record.requests) - _ROUTES
+    count = len(_by_route(record)) - _ROUTES
     text = f"{count} more below, in the table of routes: these are the {_ROUTES} asked most."
     return el("p", text, class_="hint")
 

@@ -167,7 +167,9 @@ def _tile(record: Record, baseline: Record | None, one: _Tile) -> Element:
     value = measure.of(record, Where())
     crossed = any(not v.passed and v.measure == one.measure and v.judged for v in record.verdicts)
     before = measure.of(baseline, Where()) if baseline is not None else None
-    text = figures.figure(value, "" if measure.unit in ("/s", "tokens") else measure.unit)
+    text = figures.figure(value, measure.unit).removesuffix(f" {measure.unit}")
+    if measure.unit not in ("/s", "tokens"):
+        text = figures.figure(value, measure.unit)
     return el(
         "div",
         el("span", one.name, class_="name"),

@@ -268,11 +268,26 @@ def test_events_are_marks_in_every_picture_over_time(whole: str) -> None:
 
 
 def test_curve_of_a_route_has_its_baseline_beside_it(whole: str) -> None:
-    picture = figure(whole, "GET /flows (polite)")
+    picture = figure(whole, "GET /flows<")
     assert re.findall(r'class="line (s\d)" d="M[^"]*L', picture) == ["s0", "s4"]
     assert "99 %" in words(picture)
-    alone = figure(report(rich()), "GET /flows (polite)")
+    alone = figure(report(rich()), "GET /flows<")
     assert re.findall(r'class="line (s\d)" d="M[^"]*L', alone) == ["s0"]
+
+
+def test_groups_that_ask_for_the_same_are_compared_in_one_picture(whole: str) -> None:
+    picture = figure(whole, "GET /{flow}/status<")
+    assert re.findall(r'class="line (s\d)" d="M[^"]*L', picture) == ["s1", "s0"]
+    assert re.findall(r'<th scope="col"[^>]*>([^<]*)', picture) == [
+        "Percentile",
+        "abuser",
+        "polite",
+    ]
+
+
+def test_point_that_stands_alone_is_a_dot() -> None:
+    alone = figure(report(small()), "Latency of what was served")
+    assert len(re.findall(r'class="line dot s\d" d="M500.0 [\d.]+h.1"', alone)) == 3
 
 
 def test_route_without_a_readable_histogram_has_no_curve_and_keeps_its_row() -> None:
