@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable
 from dataclasses import asdict
 from ipaddress import IPv4Address
-from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
 
 from scripts.bench.load import Load, Outcome
+from scripts.load.connection import Answer, Connection
 
 #: Where the clients' addresses begin; a million of them fit in, and none is special.
 FIRST_ADDRESS = int(IPv4Address("101.1.1.1"))
 #: How long the last answers may take.
 LAST_CALL_S = 10.0
-_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: *(\d+)")
 
 
 class Run:
@@ -42,7 +39,7 @@ class Run:
         self._answered = 0
         self._refused = 0
         self._latencies_us = array("I")
-        self._idle: deque[_Connection] = deque()
+        self._idle: deque[_Line] = deque()
         self._due: deque[float] = deque()
         self._over = asyncio.Event()
         self._failure: str | None = None
@@ -73,12 +70,10 @@ class Run:
             p99_ms=ordered[len(ordered) * 99 // 100] / 1000,
         )
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> _Line:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: _Connection(self._answer, self._lost),
-            self._target.hostname or "",
-            self._target.port or 80,
+            lambda: _Line(self), self._target.hostname or "", self._target.port or 80
         )
         return connection
 
@@ -95,26 +90,28 @@ class Run:
             await asyncio.sleep(max(0.0, began_s + number / per_second - now_s))
         self._end_if_done()
 
-    def _go_on(self, connection: _Connection) -> None:
+    def _go_on(self, connection: _Line) -> None:
         limit = self._load.requests
         if time.perf_counter() < self._end_s and (limit is None or self._begun < limit):
             self._ask(connection, time.perf_counter())
         else:
             self._end_if_done()
 
-    def _ask(self, connection: _Connection, since_s: float) -> None:
+    def _ask(self, connection: _Line, since_s: float) -> None:
         request = self._head
         if self._load.principals:
             number = self._load.first_principal + self._begun % self._load.principals
             request += f"X-Forwarded-For: {IPv4Address(FIRST_ADDRESS + number)}\r\n".encode()
         self._begun += 1
-        connection.ask(request + b"\r\n", since_s)
+        connection.since_s = since_s
+        connection.ask(request + b"\r\n")
 
-    def _answer(self, connection: _Connection, status: bytes, since_s: float) -> None:
+    def answered(self, connection: Connection, answer: Answer) -> None:
+        assert isinstance(connection, _Line)  # noqa: S101 (there are no others)
         now_s = time.perf_counter()
         self._answered += 1
-        self._refused += status[:1] not in b"23"
-        self._latencies_us.append(int((now_s - since_s) * 1_000_000))
+        self._refused += not 200 <= answer.status < 400
+        self._latencies_us.append(int((now_s - connection.since_s) * 1_000_000))
         if not self._load.per_second:
             self._go_on(connection)
         elif self._due:
@@ -128,51 +125,15 @@ class Run:
         if self._answered == self._begun and not self._due:
             self._over.set()
 
-    def _lost(self, why: str) -> None:
-        self._failure = why
+    def lost(self, _connection: Connection, why: str | None) -> None:
+        self._failure = f"the server closed a connection ({why or 'idle'})"
         self._over.set()
 
 
-class _Connection(asyncio.Protocol):
-    """One request at a time; answers must carry their length."""
+class _Line(Connection):
+    """A connection that knows since when its request waits."""
 
-    def __init__(
-        self,
-        answer: Callable[[_Connection, bytes, float], None],
-        lost: Callable[[str], None],
-    ) -> None:
-        self._answer = answer
-        self._lost = lost
-        self._received = b""
-        self._closing = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not by isinstance: uvloop's transports are no subclass.
-        self._transport = cast(asyncio.Transport, transport)
-
-    def ask(self, request: bytes, since_s: float) -> None:
-        self._since_s = since_s
-        self._transport.write(request)
-
-    def close(self) -> None:
-        self._closing = True
-        self._transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        received = self._received + data if self._received else data
-        head_end = received.find(b"\r\n\r\n")
-        length = _LENGTH.search(received, 0, head_end) if head_end >= 0 else None
-        if head_end >= 0 and length is None:
-            self._lost(f"an answer without a length: {received[:200]!r}")
-        elif length is None or len(received) < head_end + 4 + int(length[1]):
-            self._received = received
-        else:
-            self._received = b""
-            self._answer(self, received[9:12], self._since_s)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        if not self._closing:
-            self._lost("the server closed a connection")
+    since_s = 0.0
 
 
 if __name__ == "__main__":
