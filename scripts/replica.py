@@ -31,7 +31,8 @@ class Replica:
         self.log = log
         self._grace_s = grace_s
         self._size = workers
-        self._environment = environment
+        #: For its next start; ports and workers stay.
+        self.environment = environment
         self._own = {
             "TOLLGATE_SERVER__WORKERS": str(workers),
             "TOLLGATE_SERVER__PORT": str(self.port),
@@ -69,16 +70,12 @@ class Replica:
             Order(
                 command=(sys.executable, "-m", "service", "serve"),
                 directory=ROOT,
-                environment={**self._environment, **self._own},
+                environment={**self.environment, **self._own},
                 stop_signals=(signal.SIGTERM,),
                 grace_s=self._grace_s,
                 log=self.log,
             )
         )
-
-    def change(self, environment: Mapping[str, str]) -> None:
-        """For its next start; ports and workers stay."""
-        self._environment = environment
 
     def ask_to_stop(self) -> None:
         if self._program:

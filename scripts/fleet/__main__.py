@@ -17,7 +17,7 @@ from scripts.devservers import ServersUnavailable
 from scripts.first_sale import first_sale
 from scripts.fleet import balancer as nginx
 from scripts.fleet.control import DONE, RESTART, STOP, Control, ask, control, read
-from scripts.fleet.replicas import Replicas, replicas
+from scripts.fleet.replicas import NotReady, Replicas, replicas
 from scripts.ground import (
     StepFailed,
     changed,
@@ -158,6 +158,10 @@ def _serve(calls: Control, fleet: Replicas, environment: dict[str, str]) -> dict
             return environment
         try:
             fleet.restart(tell, wanted)
+        except NotReady as error:
+            # The others serve: stopping them would make an outage of it.
+            tell(str(error))
+            return environment
         except StepFailed as error:
             call.tell(str(error))
             raise

@@ -17,6 +17,10 @@ NOTICED_S = 2.5
 _LOOK_S = 0.1
 
 
+class NotReady(StepFailed):
+    """A replica did not become ready, or has ended before it was."""
+
+
 class Replicas:
     """Those of one fleet; ``undisturbed`` is called in every wait and may raise."""
 
@@ -36,9 +40,11 @@ class Replicas:
                 replica.start()
 
     def restart(self, tell: Callable[[str], None], environment: Mapping[str, str]) -> None:
-        """One after another, so that the others serve meanwhile; raises StepFailed."""
-        for replica in self.members:  # one that dies meanwhile starts again with it, too
-            replica.change(environment)
+        """One after another, so that the others serve meanwhile; raises StepFailed.
+
+        NotReady leaves those that have not had their turn as they are.
+        """
+        before = [replica.environment for replica in self.members]
         for number, replica in enumerate(self.members, 1):
             began_s = time.monotonic()
             tell(f"replica {number} of {len(self.members)}: leaving")
@@ -46,8 +52,14 @@ class Replicas:
             while not replica.wait(_LOOK_S):
                 self._undisturbed()
             left_s = time.monotonic() - began_s
+            replica.environment = environment
             replica.start()
-            self._await_ready(replica)
+            try:
+                self._await_ready(replica)
+            except NotReady:
+                replica.environment = before[number - 1]
+                replica.stop()  # and is started again as it was
+                raise
             ready_s = time.monotonic() - began_s - left_s
             tell(
                 f"replica {number} of {len(self.members)}: left after {left_s:.1f} s,"
@@ -61,7 +73,7 @@ class Replicas:
         while not (replica.ready() and replica.complete()):
             self._undisturbed()
             if replica.wait(_LOOK_S) or time.monotonic() > deadline_s:
-                raise StepFailed(f"a replica did not become ready:\n{end_of(replica.log)}")
+                raise NotReady(f"a replica did not become ready:\n{end_of(replica.log)}")
 
     def _pause(self, pause_s: float) -> None:
         until_s = time.monotonic() + pause_s

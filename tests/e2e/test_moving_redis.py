@@ -7,6 +7,7 @@ of them keeps the limit, so together they give what the document says and no mor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,14 +19,17 @@ from dataclasses import dataclass
 import pytest
 import redis
 
+from scripts.fleet import control
 from scripts.running import ROOT
 from scripts.stack import stack
 from scripts.valkey import EmbeddedValkey
+from tests.e2e.conftest import ask
 from tests.e2e.crowd import Replies, crowd
 from tests.e2e.fleets import _SETTINGS, LIMIT, LIMITED_PATH, NEEDS_NGINX, Fleet
 from tests.e2e.windows import Limit, worst_excess
 from tests.support.cluster import ValkeyCluster, valkey_cluster
 from tests.support.servers import Servers, scratch_directory
+from tests.support.waiting import eventually
 
 pytestmark = [NEEDS_NGINX, pytest.mark.timeout(180)]
 
@@ -89,6 +93,23 @@ async def test_settings_that_are_wrong_are_told_and_nothing_restarts(moving: Mov
     assert _masters(moving) == masters
 
 
+async def test_a_replica_that_cannot_start_so_is_started_as_before_and_the_others_serve(
+    moving: Moving,
+) -> None:
+    masters, over = _masters(moving), asyncio.Event()
+    crowd = asking(moving, over)
+    # No settings are wrong: it is only that nothing can be sold without it.
+    done = await asyncio.to_thread(moving.restart, TOLLGATE_PAYMENT__URL="")
+    over.set()
+    replies = await crowd
+    assert done.returncode == 1
+    assert "payment.url" in done.stdout
+    assert (replies.lost, replies.unexpected()) == (0, set())
+    await asyncio.to_thread(eventually, lambda: _masters(moving)[0] != masters[0], within_s=40)
+    await asyncio.to_thread(eventually, lambda: _ready(moving) == 2, within_s=40)
+    assert _masters(moving)[1] == masters[1]
+
+
 async def test_nobody_notices_the_move_and_no_principal_gets_more_than_two_buckets_hold(
     moving: Moving,
 ) -> None:
@@ -130,6 +151,16 @@ async def test_then_the_old_one_may_go(moving: Moving) -> None:
     assert worst_excess(replies.spans(), LIMIT) <= MOST
     events = [moving.fleet.entries(number, "limiter_degraded") for number in (1, 2)]
     assert events == [[], []]
+
+
+def _ready(moving: Moving) -> int:
+    note = control.read(moving.fleet.home)
+    assert note
+    ready = 0
+    for replica in note.replicas:
+        with contextlib.suppress(OSError):
+            ready += ask(f"{replica['internal_url']}/readyz").status == 200
+    return ready
 
 
 def _masters(moving: Moving) -> list[int]:
