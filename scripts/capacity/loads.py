@@ -21,6 +21,9 @@ from scripts.capacity.meter import Used, between
 #: For each worker, so that it finds as much to do in one turn of its loop however many there are.
 CONNECTIONS = 64
 FLOW = "text-summary"
+#: So many may be answered otherwise: first come the contents of a bucket; and a machine that others
+#: keep busy, too, lets a few run out of time.
+_OTHERS = 0.02
 _TEXT = (
     "Toll roads were dear. Travellers took the toll roads all the same. They were faster."
     " By 1840 more than a thousand trusts kept them."
@@ -82,7 +85,8 @@ def plain(
     first = one.meter.read()
     outcome = generator.offer(load)
     used = between(first, one.meter.read())
-    if outcome.refused < 0.9 * outcome.requests if refused else outcome.refused:
+    share = outcome.refused / outcome.requests
+    if share < 1 - _OTHERS if refused else share > _OTHERS:
         raise LoadFailed(f"{path}: {outcome.refused} of {outcome.requests} were refused")
     return Measured(outcome.requests, outcome.per_second, outcome.p99_ms, used)
 

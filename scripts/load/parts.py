@@ -16,6 +16,7 @@ from typing import Final
 
 PARTS: Final = ("workers", "masters", "nginx", "redis", "postgres", "sandbox")
 _PROC: Final = Path("/proc")
+_EXACT: Final = _PROC / "self/schedstat"
 _KEEPER: Final = "/keeper.py"
 #: In what a program was started with, or calls itself; the first that fits.
 _SIGNS: Final = (
@@ -91,12 +92,18 @@ def _from_proc() -> Iterator[Process]:
     for name in os.listdir(_PROC):  # noqa: PTH208 (a tenth of the time)
         if name.isdigit():
             with contextlib.suppress(OSError):
-                command = (_PROC / name / "cmdline").read_bytes()
-                yield read_stat((_PROC / name / "stat").read_text(errors="replace"), command)
+                own = _PROC / name
+                stat = (own / "stat").read_text(errors="replace")
+                ran = (own / "schedstat").read_text() if _EXACT.exists() else ""
+                yield read_stat(stat, ran, (own / "cmdline").read_bytes())
 
 
-def read_stat(stat: str, command: bytes = b"") -> Process:
-    """One line of /proc/<pid>/stat; the name in brackets may hold anything."""
+def read_stat(stat: str, ran: str, command: bytes) -> Process:
+    """One line of /proc/<pid>/stat; the name in brackets may hold anything.
+
+    ``ran`` is that of schedstat: nanoseconds where the other has ticks, but of the first thread
+    alone, so it helps with those that have only one, PostgreSQL's backends.
+    """
     pid, _, rest = stat.partition(" ")
     fields = rest.rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])
@@ -104,7 +111,7 @@ def read_stat(stat: str, command: bytes = b"") -> Process:
         pid=int(pid),
         parent=int(fields[1]),
         began=fields[19],
-        cpu_s=ticks / os.sysconf("SC_CLK_TCK"),
+        cpu_s=max(ticks / os.sysconf("SC_CLK_TCK"), int((ran or "0").split()[0]) / 1e9),
         command=command.replace(b"\0", b" ").decode(errors="replace"),
     )
 

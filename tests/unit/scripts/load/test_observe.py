@@ -54,8 +54,14 @@ def process(pid: int, parent: int, command: str, cpu_s: float = 1.0) -> Process:
 class TestProcesses:
     def test_line_of_proc_is_read_past_a_name_of_any_kind(self) -> None:
         fields = ["S", "7", *"0" * 9, "250", "50", *"0" * 6, "123456", "0"]
-        read = read_stat(f"42 (a) b (c) {' '.join(fields)}", b"python\0-m\0service\0serve\0")
+        stat, command = f"42 (a) b (c) {' '.join(fields)}", b"python\0-m\0service\0serve\0"
+        read = read_stat(stat, "", command)
         assert read == Process(42, 7, "123456", 300 * TICK_S, "python -m service serve ")
+
+    def test_finer_count_of_the_kernel_counts_where_it_is_the_larger(self) -> None:
+        stat = f"42 (a) {' '.join(['S', '7', *'0' * 9, '1', '0', *'0' * 6, '123456', '0'])}"
+        assert read_stat(stat, "19000000 5 3", b"").cpu_s == 0.019
+        assert read_stat(stat, "4000000 5 3", b"").cpu_s == TICK_S
 
     def test_line_of_ps_is_read_with_its_five_words_of_beginning(self) -> None:
         read = read_ps("  42     7   1:02.50 Mon Nov 23 20:45:49 2026 nginx: worker process")
