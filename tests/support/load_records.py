@@ -322,7 +322,8 @@ def _routes(timeline: Sequence[Second], slower: float) -> list[Requests]:
 def _admissions() -> list[Admissions]:
     return [
         admitted(
-            "flows", "polite", rate_per_s=0.5, burst=30, offered=1900, admitted=1900, allowed=3000.0
+            "flows", "polite", rate_per_s=0.5, burst=30, offered=1900, admitted=1900,
+            allowed=3000.0, least=41, most=55, fairness=0.9921,
         ),
         admitted("status", "polite"),
         admitted(

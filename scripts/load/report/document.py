@@ -46,8 +46,8 @@ def page(records: Sequence[Record], baselines: Mapping[str, Record] | None = Non
     alone = len(runs) == 1
     articles = [_article(*run, alone=alone) for run in runs]
     title = records[0].title if alone else "Load tests"
-    failed = sum(not record.passed for record in records)
-    sign = "✗" if failed else "✓"
+    kinds = {verdicts.outcome(record)[0] for record in records}
+    sign = "✗" if "bad" in kinds else "!" if "warn" in kinds else "✓"
     return html(
         el(
             "html",
@@ -119,8 +119,7 @@ def _top(runs: Sequence[tuple[str, Record, Record | None]], articles: Sequence[E
             el("a", f"{verdicts.outcome(record)[1][0]} {record.scenario}", href=f"#{identity}")
             for identity, record, _ in runs
         ]
-        failed = sum(not record.passed for _, record, _ in runs)
-        outcome = badge(f"✗ {failed} failed", "bad") if failed else badge("✓ all passed", "good")
+        outcome = _of_all([verdicts.outcome(record)[0] for _, record, _ in runs])
     return el(
         "header",
         el(
@@ -133,6 +132,12 @@ def _top(runs: Sequence[tuple[str, Record, Record | None]], articles: Sequence[E
         ),
         class_="top",
     )  # fmt: skip
+
+
+def _of_all(kinds: Sequence[str]) -> Element:
+    if "bad" in kinds:
+        return badge(f"✗ {kinds.count('bad')} failed", "bad")
+    return badge("! not all judged", "warn") if "warn" in kinds else badge("✓ all passed", "good")
 
 
 def _ways(article: Element, identity: str) -> list[Element]:

@@ -64,11 +64,12 @@ def warning(record: Record) -> Element | None:
     """Said before any figure is read."""
     if not record.generator.bottleneck:
         return None
+    told = any(one.measure == "generator" and not one.passed for one in record.verdicts)
     return el(
         "p",
         el("b", "The generator was the bottleneck. "),
-        record.generator.says,
-        " Latencies and throughput are its own, not the fleet's.",
+        None if told else f"{record.generator.says} ",
+        "Latencies and throughput are its own, not the fleet's.",
         class_="notice warn",
     )
 

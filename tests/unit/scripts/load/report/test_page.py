@@ -368,6 +368,7 @@ def test_several_runs_are_one_page_with_ways_to_each() -> None:
     assert "3 load tests" in words(text)
     assert "✗ 1 failed" in words(text)
     assert "✓ all passed" in words(page([passed, passed]))
+    assert "! not all judged" in words(page([passed, small()]))
 
 
 def test_run_of_hours_is_thinned_to_what_a_picture_shows() -> None:
