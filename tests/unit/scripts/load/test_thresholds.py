@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ import pytest
 from scripts.load import scenario
 from scripts.load.measures import MEASURES
 from scripts.load.record import Costs, Event, Latency, Record, Reference, Sales, Verdict
-from scripts.load.thresholds import FILE, Thresholds, ThresholdsUnreadable, judge, read
+from scripts.load.thresholds import (
+    FILE,
+    Threshold,
+    Thresholds,
+    ThresholdsUnreadable,
+    judge,
+    read,
+)
+from scripts.running import ROOT
 from tests.support.load_records import (
     admitted,
     drawn,
@@ -350,6 +359,12 @@ def test_own_file_judges_every_scenario_by_failures_and_speed() -> None:
         judged = {threshold.measure for threshold in read().of(name) if threshold.required}
         assert "failed" in judged
         assert judged & {"p99_ms", "goodput"}, name
+
+
+def test_page_tells_every_measure_and_field() -> None:
+    page = (ROOT / "docs" / "load-report.md").read_text()
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", rows)) == {*MEASURES, *Threshold.model_fields}
 
 
 def test_seeded_faults_fail_the_run() -> None:
