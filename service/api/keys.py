@@ -57,6 +57,8 @@ class RequestRecord:
     job: str | None = None
     problem: str | None = None
     detail: str | None = None
+    #: Refused by the overload protection: no failure of this request's own.
+    turned_away: bool = False
     #: Under which it came in: every answer tells what is left, failures too.
     decision: Decision | None = None
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from service.overload.limit import AdaptiveLimit
-from service.overload.models import SHARES, Priority, Reason
+from service.overload.models import SHARES, Priority, Short
 
 #: A client that has had more than others may fill this part of what its kind may.
 GREEDY = 0.75
+#: From one look to the next, of what was in flight at most.
+FADING = 0.9
 
 
 class Bound:
     """``sample`` the wait now and then, ``look`` what it means, ask for the ``rooms``."""
 
     def __init__(
-        self, reason: Reason, kinds: Collection[Priority], *, target_s: float, least: int
+        self, short: Short, kinds: Collection[Priority], *, target_s: float, least: int
     ) -> None:
-        self.reason = reason
+        self.short = short
         self._kinds = [priority for priority in Priority if priority in kinds]
         self._limit = AdaptiveLimit(target_s=target_s, least=least)
         #: By priority: what its requests may fill, and those of the greedy. None: no limit, or
@@ -29,6 +31,8 @@ class Bound:
         self.delay_s = 0.0
         self._delays: list[float] = []
         self._most = 0
+        #: In flight at most of late; fades.
+        self.usual = 0.0
 
     @property
     def limit(self) -> int | None:
@@ -51,8 +55,15 @@ class Bound:
         delays, self._delays = sorted(self._delays), []
         self.delay_s = delays[(len(delays) - 1) // 4]
         self._limit.look(self.delay_s, in_flight=self._most, pressed=self.refused > 0)
+        self.usual = max(self._most, self.usual * FADING)
         self._most = self.refused = 0
         self.rooms = None if self._limit.value is None else self._rooms(self._limit.value)
+
+    def alarm(self, in_flight: int) -> bool:
+        """Many more than usual came at once, and wait: no second look. True: there is a limit."""
+        self._limit.alarm(in_flight)
+        self.rooms = None if self._limit.value is None else self._rooms(self._limit.value)
+        return self.rooms is not None
 
     def lift(self) -> None:
         self._limit.value = self.rooms = None

@@ -16,15 +16,17 @@ class Crowd:
     def __len__(self) -> int:
         return len(self._recent)
 
+    def meet(self, principal: str) -> None:
+        """It is here too, though it was not let in: it counts in the average."""
+        if principal not in self._recent and len(self._recent) < MOST_CLIENTS:
+            self._recent[principal] = 0
+
     def note(self, principal: str) -> None:
         """One of this principal's was let in."""
-        number = self._recent.get(principal)
-        if number is None:
-            if len(self._recent) >= MOST_CLIENTS:
-                return
-            number = 0
-        self._recent[principal] = number + 1
-        self._all += 1
+        self.meet(principal)
+        if principal in self._recent:
+            self._recent[principal] += 1
+            self._all += 1
 
     def above_average(self, principal: str) -> bool:
         """Has it had more than the average of all that came? Never one that is alone."""

@@ -51,6 +51,12 @@ class AdaptiveLimit:
             if self._calm >= CALM_LOOKS:
                 self.value = None
 
+    def alarm(self, in_flight: int) -> None:
+        """Far too many, so suddenly that the next look would come too late."""
+        if self.value is None and in_flight > self._least:
+            self.value = max(self._least, in_flight * MOST_CUT)
+            self._calm = 0
+
     def _cut(self, base: float, delay_s: float) -> float:
         return max(self._least, base * max(MOST_CUT, self._target_s / delay_s))
 

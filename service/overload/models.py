@@ -43,11 +43,12 @@ SHARES: Mapping[Priority, float] = {
     Priority.READ: 1.0,
     Priority.HEALTH: 2.0,
 }
-#: Those that need a database connection. Reads do so now and then, from a lane of their own.
-OF_DATABASE = frozenset({Priority.SALE, Priority.INPUT, Priority.STATUS})
+#: Those that need a database connection each. Statuses are read together or known already, other
+#: reads have a lane of their own.
+OF_DATABASE = frozenset({Priority.SALE, Priority.INPUT})
 
-#: worker, database: no room for its kind; share: none for a client that has more than others.
-Reason = Literal["worker", "database", "share"]
+#: What there is too little of.
+Short = Literal["worker", "database"]
 
 
 def priority_of(route_class: str) -> Priority:

@@ -16,6 +16,7 @@ that have had more than the average only part of that (``crowd``). Refusals are 
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -25,7 +26,8 @@ import structlog
 from service.overload.bound import Bound
 from service.overload.crowd import Crowd
 from service.overload.held import Held
-from service.overload.models import OF_DATABASE, OverloadStatus, Priority, Reason
+from service.overload.limit import ALARM
+from service.overload.models import OF_DATABASE, OverloadStatus, Priority, Short
 from service.overload.queue_delay import QueueDelay
 from service.settings import OverloadSettings
 
@@ -45,7 +47,7 @@ log = structlog.get_logger()
 
 class Observer(Protocol):
     def delayed(self, seconds: float) -> None: ...
-    def shed(self, priority: str, reason: Reason) -> None: ...
+    def shed(self, priority: str, reason: str) -> None: ...
 
 
 class Overload:
@@ -73,6 +75,11 @@ class Overload:
         self._crowd = Crowd()
         self._held = Held()
         self._of_kind = [0] * len(Priority)
+        self._in_flight = 0
+        #: Below so many in flight all are let in without a question.
+        self._at_ease = settings.least_requests
+        self._least = settings.least_requests
+        self._alarm_s = target_s * ALARM
         #: Those that have a limit now.
         self._limiting: tuple[Bound, ...] = ()
         self._samples = 0
@@ -86,14 +93,16 @@ class Overload:
 
     # --- on the way of a request ----------------------------------------------------------------
 
-    def enter(self, priority: Priority, principal: str) -> bool:
-        """May it come in? If so, ``leave`` is to be called when it goes."""
-        if self._limiting and not self._has_room(priority, principal):
-            return False
+    def enter(self, priority: Priority, principal: str) -> Short | None:
+        """None: it may come in, and is to ``leave`` when it goes. Else what is too little."""
+        if self._in_flight >= self._at_ease and (short := self._short(priority, principal)):
+            return short
+        self._in_flight += 1
         self._of_kind[priority] += 1
-        return True
+        return None
 
     def leave(self, priority: Priority) -> None:
+        self._in_flight -= 1
         self._of_kind[priority] -= 1
 
     async def hold(self) -> None:
@@ -104,7 +113,11 @@ class Overload:
         """When to come again: different for each, so that they do not all come at once."""
         return 1 + int(random.random() * self._spread_s)  # noqa: S311 - spread, no secret
 
-    def _has_room(self, priority: Priority, principal: str) -> bool:
+    def _short(self, priority: Priority, principal: str) -> Short | None:
+        if not self._limiting:
+            self._suspect()
+        if not self._limiting:
+            return None
         greedy, aside = self._crowd.above_average(principal), self._aside()
         for bound in self._limiting:
             rooms = bound.rooms[priority] if bound.rooms is not None else None
@@ -113,14 +126,22 @@ class Overload:
             here = bound.in_flight(self._of_kind) - aside
             room, greedy_room = rooms
             if here >= room or (greedy and here >= greedy_room):
+                self._crowd.meet(principal)
                 bound.refused += 1
                 self._turned_away += 1
-                reason: Reason = bound.reason if here >= room else "share"
+                reason = bound.short if here >= room else "share"
                 self._observer.shed(priority.name.lower(), reason)
-                return False
+                return bound.short
         self._crowd.note(principal)
         self._entered += 1
-        return True
+        return None
+
+    def _suspect(self) -> None:
+        """Far more than usual are in flight: have they come while the loop had no time to look?"""
+        here = self._in_flight - self._aside()
+        if self._queue_delay.overdue_s() > self._alarm_s and self._worker.alarm(here):
+            self._limiting = (self._worker,)
+            self._at_ease = 0
 
     # --- beside it ------------------------------------------------------------------------------
 
@@ -135,11 +156,11 @@ class Overload:
         self._held.stop()
         self._worker.lift()
         self._database.lift()
-        self._limiting = ()
+        self._limiting, self._at_ease = (), sys.maxsize
 
     def status(self) -> OverloadStatus:
         return OverloadStatus(
-            in_flight=sum(self._of_kind),
+            in_flight=self._in_flight,
             limit=self._worker.limit,
             queue_delay_ms=round(self._worker.delay_s * 1000, 1),
             database_limit=self._database.limit,
@@ -161,15 +182,16 @@ class Overload:
         # Two at least: a single late one may be anything.
         if now_s - self._look_s >= LOOK_S and self._samples > 1:
             self._look(now_s)
-        return any(of_kind) or bool(self._limiting) or bool(self._held)
+        return self._in_flight > 0 or bool(self._limiting) or bool(self._held)
 
     def _look(self, now_s: float) -> None:
         self._look_s, self._samples = now_s, 0
         bounds = self._worker, self._database
+        self._tell(now_s, self._worker.refused)
         for bound in bounds:
             bound.look()
         self._limiting = tuple(bound for bound in bounds if bound.rooms is not None)
-        self._tell(now_s)
+        self._at_ease = 0 if self._limiting else round(2 * self._worker.usual) + self._least
         if self._turned_away:
             came = self._entered + self._turned_away
             self._spread_s = min(LATEST_S, max(SOONEST_S, came / max(1, self._entered)))
@@ -180,21 +202,19 @@ class Overload:
         elif self._looks % FADE_LOOKS == 0:
             self._crowd.fade()
 
-    def _tell(self, now_s: float) -> None:
-        """Say once that it began, and once that it is over."""
-        if self._turned_away:
+    def _tell(self, now_s: float, turned_away: int) -> None:
+        """Say once that it began, and once that it is over: of the worker's own time only, as a
+        busy database says so itself.
+        """
+        if turned_away:
             self._last_shed_s = now_s
-            self._shed += self._turned_away
+            self._shed += turned_away
             if self._shedding_since_s is None:
                 self._shedding_since_s = now_s
-                self._shed = self._turned_away
+                self._shed = turned_away
                 status = self.status()
                 log.warning(
-                    "overload_began",
-                    limit=status.limit,
-                    queue_delay_ms=status.queue_delay_ms,
-                    database_limit=status.database_limit,
-                    connection_delay_ms=status.connection_delay_ms,
+                    "overload_began", limit=status.limit, queue_delay_ms=status.queue_delay_ms
                 )
         elif self._shedding_since_s is not None and now_s - self._last_shed_s >= QUIET_S:
             seconds = self._last_shed_s - self._shedding_since_s
@@ -202,5 +222,5 @@ class Overload:
             log.info("overload_ended", seconds=round(seconds, 1), turned_away=self._shed)
 
     def __repr__(self) -> str:
-        limits = ", ".join(f"{b.reason} {b.limit}" for b in self._limiting)
-        return f"<Overload {sum(self._of_kind)} in flight, limits: {limits or 'none'}>"
+        limits = ", ".join(f"{b.short} {b.limit}" for b in self._limiting)
+        return f"<Overload {self._in_flight} in flight, limits: {limits or 'none'}>"

@@ -36,6 +36,10 @@ class QueueDelay:
             self._timer.cancel()
             self._timer = None
 
+    def overdue_s(self) -> float:
+        """By how much the next sample is late already; negative while it is not."""
+        return -1.0 if self._loop is None else time.monotonic() - self._due_s
+
     def _arm(self, interval_s: float) -> None:
         if self._loop is not None:
             self._due_s = time.monotonic() + interval_s

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 import structlog
 
 from service import logs
-from service.errors import Overloaded
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -37,7 +36,6 @@ MOST_FRAMES = 1024
 _MAX_PATH = 200
 _MAX_METHOD = 20
 _DENIED = 429
-_OVERLOADED = Overloaded.code
 
 log = structlog.get_logger()
 _random = random.Random()  # noqa: S311 - which requests to tell of, not secrets
@@ -53,7 +51,7 @@ def write(
     sample: float,
 ) -> None:
     """Write the line of a request that has just ended, if it is to have one."""
-    refused = status == _DENIED or record.problem == _OVERLOADED
+    refused = status == _DENIED or record.turned_away
     if sample < 1 and (status < 400 or refused) and _random.random() >= sample:
         return
     path = url.raw_path[:_MAX_PATH]
@@ -186,7 +184,7 @@ def _write_through_structlog(
     path: str,
     duration_ms: float,
 ) -> None:
-    tell: Any = log.warning if status >= 500 and record.problem != _OVERLOADED else log.info
+    tell: Any = log.warning if status >= 500 and not record.turned_away else log.info
     optional = {
         "policy": record.policy,
         "key": _key(record),

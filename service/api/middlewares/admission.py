@@ -49,8 +49,8 @@ async def admission(request: web.Request, handler: Handler) -> web.StreamRespons
     if (refused := gate.refusal_at_once(record, charges)) is not None:
         return refused
     priority = priority_of(name)
-    if not overload.enter(priority, record.client.principal):
-        return await turned_away(overload, record, fast=False)
+    if (short := overload.enter(priority, record.client.principal)) is not None:
+        return await turned_away(overload, record, short, fast=False)
     try:
         refused = await gate.refusal(record, charges)
         return refused if refused is not None else await handler(request)

@@ -1,4 +1,5 @@
-"""The answer to a request this worker has no room for: the problem ``overloaded``.
+"""The answer to a request this worker has no room for: the problem ``overloaded``, or
+``database-busy`` where it is connections it lacks.
 
 Reason for the template: under an overload most answers are these, and each must cost far less than
 what it refuses. It is cut from the very text the plain way writes, so both send the same.
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from service.api import problems
 from service.api.rendered import Rendered, start_of
-from service.errors import Overloaded
+from service.errors import DatabaseBusy, Overloaded
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from service.api.keys import RequestRecord
+    from service.overload.models import Short
     from service.overload.overload import Overload
 
 _STATUS = int(problems.status_of(Overloaded))
@@ -28,10 +30,13 @@ _REQUEST_ID = "\x01id\x01"
 _MOST_TEMPLATES = 64
 
 
-async def turned_away(overload: Overload, record: RequestRecord, *, fast: bool) -> web.Response:
+async def turned_away(
+    overload: Overload, record: RequestRecord, short: Short, *, fast: bool
+) -> web.Response:
     """Held back a little, then told; nothing of the request is read, or charged."""
     await overload.hold()
-    told, request_id = _told(overload.retry_after_s()), record.request_id
+    record.turned_away = True
+    told, request_id = _told(short, overload.retry_after_s()), record.request_id
     record.problem, record.detail = told.problem.code, told.problem.detail
     if not fast:
         return problems.render(told.problem, request_id=request_id)
@@ -50,8 +55,10 @@ class _Told(NamedTuple):
 
 
 @lru_cache(_MOST_TEMPLATES)
-def _told(retry_s: int) -> _Told:
-    problem = problems.from_error(Overloaded(retry_after_s=retry_s))
+def _told(short: Short, retry_s: int) -> _Told:
+    busy = short == "database"
+    error = DatabaseBusy(retry_after_s=retry_s) if busy else Overloaded(retry_after_s=retry_s)
+    problem = problems.from_error(error)
     fields = [
         ("Cache-Control", "no-store"),
         ("Retry-After", str(retry_s)),

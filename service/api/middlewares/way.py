@@ -193,8 +193,9 @@ async def _answer(
             if refused is not None:
                 Doorman.call(request, _Again(stop, parts, gate, request).refuse)
                 return refused
-            if not gate.overload.enter(stop.priority, record.client.principal):
-                return await turned_away(gate.overload, record, fast=True)
+            short = gate.overload.enter(stop.priority, record.client.principal)
+            if short is not None:
+                return await turned_away(gate.overload, record, short, fast=True)
             entered = gate.overload
         try:
             limit_s = wanted_s(request, parts.timeout_s)

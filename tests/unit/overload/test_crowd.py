@@ -37,6 +37,13 @@ def test_it_fades() -> None:
     assert not crowd.above_average("greedy")
 
 
+def test_who_came_in_vain_counts_in_the_average() -> None:
+    crowd = crowd_of(greedy=9)
+    crowd.meet("in vain")
+    assert crowd.above_average("greedy")
+    assert not crowd.above_average("in vain")
+
+
 def test_its_memory_is_bounded_and_a_stranger_counts_as_new() -> None:
     crowd = Crowd()
     for number in range(MOST_CLIENTS + 500):

@@ -64,7 +64,7 @@ class Desk:
 
     def fill(self, priority: Priority, principal: str = "ip:192.0.2.1", tries: int = 2000) -> int:
         """How many come in."""
-        return sum(self.overload.enter(priority, principal) for _ in range(tries))
+        return sum(self.overload.enter(priority, principal) is None for _ in range(tries))
 
     def leave(self, priority: Priority, number: int) -> None:
         for _ in range(number):
@@ -78,11 +78,11 @@ class Desk:
         assert self.overload.status().limit == limit
 
     def database_busy(self, limit: int) -> None:
-        self.fill(Priority.STATUS, tries=2 * limit)
+        self.fill(Priority.INPUT, tries=2 * limit)
         self.connection_delay_s = LONG_S
         self.look()
         self.connection_delay_s = 0.0
-        self.leave(Priority.STATUS, 2 * limit)
+        self.leave(Priority.INPUT, 2 * limit)
         assert self.overload.status().database_limit == limit
 
 
@@ -138,25 +138,65 @@ def test_short_of_connections_those_who_need_one_are_turned_away_and_no_others(d
     desk.database_busy(100)
     assert desk.overload.status().limit is None
     assert desk.fill(Priority.SALE) == 50
-    assert desk.fill(Priority.STATUS) == 35
-    assert desk.fill(Priority.READ) == desk.fill(Priority.OTHER) == 2000
-    assert set(desk.seen.refused) == {("sale", "database"), ("status", "database")}
+    assert desk.fill(Priority.INPUT) == 20
+    for priority in (Priority.STATUS, Priority.READ, Priority.OTHER):
+        assert desk.fill(priority) == 2000
+    assert set(desk.seen.refused) == {("sale", "database"), ("input", "database")}
+    assert desk.overload.enter(Priority.SALE, "ip:192.0.2.1") == "database"
+    desk.look()
+    assert not desk.overload.status().shedding  # the database's own mode says so
 
 
 def test_who_has_had_more_than_others_leaves_them_room(desk: Desk) -> None:
     desk.overloaded(100)
     polite = [f"ip:192.0.2.{number}" for number in range(10, 20)]
     for principal in polite:
-        assert desk.overload.enter(Priority.READ, principal)
+        assert desk.overload.enter(Priority.READ, principal) is None
     greedy = desk.fill(Priority.READ, "ip:192.0.2.1")
     assert greedy + len(polite) == int(100 * GREEDY)
-    assert all(desk.overload.enter(Priority.READ, principal) for principal in polite)
+    assert all(desk.overload.enter(Priority.READ, principal) is None for principal in polite)
     assert desk.seen.refused == {("read", "share"): 2000 - greedy}
+
+
+def test_who_comes_when_all_is_taken_finds_room_when_some_have_left(desk: Desk) -> None:
+    desk.overloaded(100)
+    assert desk.fill(Priority.READ, "ip:192.0.2.1") == 100
+    assert desk.overload.enter(Priority.READ, "ip:192.0.2.2") == "worker"
+    for _ in range(30):
+        desk.overload.leave(Priority.READ)
+        desk.overload.enter(Priority.READ, "ip:192.0.2.1")
+    assert desk.overload.enter(Priority.READ, "ip:192.0.2.2") is None
 
 
 def test_one_alone_may_fill_it_all(desk: Desk) -> None:
     desk.overloaded(100)
     assert desk.fill(Priority.READ) == 100
+
+
+def test_far_more_than_usual_while_the_loop_has_no_time_to_look_are_too_many_at_once(
+    desk: Desk,
+) -> None:
+    queue_delay = desk.overload._queue_delay
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue_delay, "overdue_s", lambda: LONG_S)
+        assert desk.fill(Priority.READ, tries=500) < 50
+        assert desk.seen.refused.total() > 450
+    desk.leave(Priority.READ, desk.overload.status().in_flight)
+
+
+def test_as_many_as_usual_are_none_too_many_however_late_the_loop_is(desk: Desk) -> None:
+    desk.fill(Priority.READ, tries=200)
+    desk.look()
+    desk.leave(Priority.READ, 200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.overload._queue_delay, "overdue_s", lambda: LONG_S)
+        assert desk.fill(Priority.READ, tries=300) == 300
+
+
+def test_far_more_than_usual_are_none_too_many_while_the_loop_is_in_time(desk: Desk) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.overload._queue_delay, "overdue_s", lambda: 0.001)
+        assert desk.fill(Priority.READ, tries=5000) == 5000
 
 
 def test_one_late_turn_is_no_overload(desk: Desk) -> None:

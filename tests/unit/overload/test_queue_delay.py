@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from service.overload.queue_delay import QueueDelay
 
 #: Far above what a busy machine adds, and far below a test's patience.
 HELD_UP_S = 0.5
+
+
+def noting(seen: list[float]) -> Callable[[float], bool]:
+    def sampled(delay_s: float) -> bool:
+        seen.append(delay_s)
+        return True
+
+    return sampled
 
 
 async def samples(*, block: bool) -> list[float]:
@@ -41,7 +50,7 @@ async def test_work_that_is_ready_before_delays_too() -> None:
     """As requests do that were read before ours: the timer is punctual, its turn is not."""
     loop = asyncio.get_running_loop()
     seen: list[float] = []
-    delay = QueueDelay(lambda delay_s: bool(seen.append(delay_s)))
+    delay = QueueDelay(noting(seen))
     delay.start()
     delay._due_s = time.monotonic()
     loop.call_soon(time.sleep, HELD_UP_S)
@@ -59,7 +68,7 @@ async def test_an_idle_loop_is_hardly_late() -> None:
 
 async def test_after_its_end_it_samples_no_more() -> None:
     seen: list[float] = []
-    delay = QueueDelay(lambda delay_s: bool(seen.append(delay_s)))
+    delay = QueueDelay(noting(seen))
     delay.start()
     delay.stop()
     await asyncio.sleep(0.3)
