@@ -75,6 +75,8 @@ class Gate:
         self._waiting: dict[Call, list[_Waiting]] = {}
         self._in_flight = 0
         self._complaints = Complaints()
+        #: The script, while the node does not know it: goes before the calls.
+        self._unknown: list[bytes] = []
         self._senders: set[asyncio.Task[None]] = set()
 
     def ask(self, call: Call) -> _Waiting:
@@ -132,22 +134,22 @@ class Gate:
 
     async def _decide(self, line: Line, batch: dict[Call, list[_Waiting]]) -> None:
         left = batch
-        load: list[bytes] = []
         for _ in range(3):  # as it is; with the script, if unknown; with the time, if refused
             if not left:
                 return
             asked = {call: len(alike) for call, alike in left.items()}
             sent_us = time.monotonic_ns() // 1000
-            replies = await self._replies(line, asked, load)
+            replies = await self._replies(line, asked)
             received_us = time.monotonic_ns() // 1000
-            batch, left, load = left, {}, []
+            batch, left = left, {}
             for (call, alike), reply in zip(batch.items(), replies, strict=True):
                 if isinstance(reply, list):
                     for key, ahead_us in call.arrivals(reply):
                         self._denials.hear(key, ahead_us, sent_us, received_us)
                     _resolve(alike, call.decisions(reply, asked[call]))
+                    self._unknown = []
                 elif isinstance(reply, NoScriptError):
-                    left[call], load = alike, [self._load]
+                    left[call], self._unknown = alike, [self._load]
                 elif self._clock.refused(reply):
                     left[call] = alike
                 elif reply is not None:
@@ -157,11 +159,12 @@ class Gate:
         if times := self._complaints.due(reply):
             log.error("limiter_refused", reply=reply, times=times)
 
-    async def _replies(self, line: Line, asked: dict[Call, int], load: list[bytes]) -> list[Any]:
+    async def _replies(self, line: Line, asked: dict[Call, int]) -> list[Any]:
         begun_s = time.monotonic()
         now_us = await self._clock.now_us(partial(self._contact.exchange, line))
         if now_us is None:
             return [None] * len(asked)
+        load = self._unknown
         commands = load + [call.command(number, now_us) for call, number in asked.items()]
         replies = await self._contact.exchange(line, commands)
         if load and isinstance(replies[0], ResponseError):
