@@ -33,9 +33,9 @@ from tests.support.payments import (
     GatewayFactory,
     RecordingBreaker,
     new_order,
-    until,
 )
 from tests.support.sandbox import AGENT, RunningSandbox, free_port, running_sandbox, served
+from tests.support.waiting import until
 
 
 async def test_payment_carries_the_job_and_every_field_a_purchaser_needs(
