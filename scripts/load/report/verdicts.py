@@ -122,7 +122,9 @@ class _Tile:
     measure: str
     #: Whether more of it is better; None: neither.
     more: bool | None
-    hint: str = ""
+    hint: str
+    #: In place of the figure.
+    shown: str | None = None
 
 
 def tiles(record: Record, baseline: Record | None) -> Element:
@@ -136,9 +138,13 @@ def _tiles(record: Record) -> Iterator[_Tile]:
     yield _Tile("p99", "p99_ms", False, _by_group(record))
     yield _Tile("Failed", "failed", False, f"{_of_all(record, 'failed')}, 5xx or no answer")
     yield _Tile("Denied", "denied", None, f"{_of_all(record, 'denied')}, by a limit")
-    if record.admissions:
+    excess = MEASURES["worst_excess"].of(record, Where())
+    if excess is not None and excess > 0:
         yield _Tile("Above the bound", "worst_excess", False, "tokens, in the worst window")
-    if record.sales is not None:
+    elif excess is not None:
+        nearest = f"nearest: {figures.figure(-excess, 'tokens')} below"
+        yield _Tile("Above the bound", "worst_excess", False, nearest, shown="none")
+    if record.sales is not None and record.sales.paid:
         completed, paid = record.sales.completed, record.sales.paid
         ratio = f"{figures.number(completed)} of {figures.number(paid)}"
         yield _Tile("Sales completed", "completed_share", True, ratio)
@@ -174,9 +180,9 @@ def _tile(record: Record, baseline: Record | None, one: _Tile) -> Element:
     return el(
         "div",
         el("span", one.name, class_="name"),
-        el("b", text),
+        el("b", one.shown or text),
         moved(before, value, more=one.more, unit=measure.unit) if before is not None else None,
-        el("span", one.hint, class_="hint") if one.hint else None,
+        el("span", one.hint, class_="hint"),
         class_="tile bad" if crossed else "tile",
     )
 

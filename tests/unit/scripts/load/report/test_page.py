@@ -310,6 +310,13 @@ def test_policy_above_its_bound_is_marked() -> None:
     assert "1.01 tokens above the bound" in rows
 
 
+def test_limits_that_held_are_told_by_how_near_it_was() -> None:
+    kept = words(report(small(admissions=[admitted("flows", "all", worst_excess=-8.51)])))
+    assert "Above the bound none nearest: 8.51 tokens below" in kept
+    above = words(report(small(admissions=[admitted("flows", "all", worst_excess=0.4)])))
+    assert "Above the bound 0.4 tokens, in the worst window" in above
+
+
 @pytest.mark.parametrize(
     ("rate_per_s", "shown"),
     [(1.0, "1/second"), (0.5, "30/minute"), (1 / 600, "6/hour"), (0.7777, "0.778/second")],
