@@ -18,8 +18,8 @@ from scripts.capacity.measure import Scale, measured
 from scripts.capacity.model import plan
 from scripts.capacity.models import USUAL, Demand
 from scripts.capacity.table import document, table
+from scripts.capacity.validate import calm, calm_table, validated
 from scripts.capacity.validate import table as validation_table
-from scripts.capacity.validate import validated
 
 #: As argparse does.
 EXIT_USAGE = 2
@@ -120,9 +120,12 @@ def _validate(options: argparse.Namespace, cost: Coefficients) -> int:
             home, fastest(), cost,
             seconds=options.seconds, rounds=options.rounds, say=_say,
         )  # fmt: skip
+        _say("One worker, calm ...")
+        calmly = calm(home / "calm", cost, seconds=options.seconds)
     finally:
         shutil.rmtree(home)
     print(validation_table(rows))
+    print(f"\n{calm_table(calmly)}")
     return 0
 
 

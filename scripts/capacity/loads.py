@@ -21,8 +21,9 @@ from scripts.capacity.meter import Used, between
 #: For each worker, so that it finds as much to do in one turn of its loop however many there are.
 CONNECTIONS = 64
 FLOW = "text-summary"
-#: So many may be answered otherwise: first come the contents of a bucket; and a machine that others
-#: keep busy, too, lets a few run out of time.
+#: At least, of those that are to be refused: first come the contents of a bucket.
+_REFUSED = 0.9
+#: At most, of the others: on a machine that others keep busy, too, a few run out of time.
 _OTHERS = 0.02
 _TEXT = (
     "Toll roads were dear. Travellers took the toll roads all the same. They were faster."
@@ -73,20 +74,26 @@ def plain(
     seconds: float,
     *,
     connections: int = CONNECTIONS,
+    per_second: float | None = None,
     principals: int = 0,
     refused: bool = False,
 ) -> Measured:
-    """As fast as answers come, ``connections`` to each worker.
+    """As fast as answers come or so many a second, ``connections`` to each worker.
 
     ``refused``: nearly all requests are to be, else none.
     """
-    clients = connections * one.workers
-    load = Load(f"{one.service.url}{path}", seconds, clients, principals=principals)
+    load = Load(
+        f"{one.service.url}{path}",
+        seconds,
+        connections * one.workers,
+        per_second=per_second,
+        principals=principals,
+    )
     first = one.meter.read()
     outcome = generator.offer(load)
     used = between(first, one.meter.read())
     share = outcome.refused / outcome.requests
-    if share < 1 - _OTHERS if refused else share > _OTHERS:
+    if share < _REFUSED if refused else share > _OTHERS:
         raise LoadFailed(f"{path}: {outcome.refused} of {outcome.requests} were refused")
     return Measured(outcome.requests, outcome.per_second, outcome.p99_ms, used)
 

@@ -98,10 +98,14 @@ def _trips(rate: float, round_trip_ms: float) -> float:
     return 1 / (round_trip_ms / 1000 + 1 / rate) if rate > 0 else 0.0
 
 
-def _trips_ms(demand: Demand, cost: Coefficients, used: float) -> float:
-    """To Redis, and to PostgreSQL where statuses are read; each may just have missed one."""
-    reads_ms = cost.reads.round_trip_ms if demand.by_route.get("status") else 0.0
-    return 2 * _stretched(cost.admission.round_trip_ms + reads_ms, used)
+def p99_ms(service: Service, used: float, cost: Coefficients, *, reads: bool = False) -> float:
+    """Of a request to a worker whose core is used so far.
+
+    Its turn, and the answer of Redis, whose last batch it may just have missed; with ``reads``
+    that of PostgreSQL, too.
+    """
+    trip_ms = cost.admission.round_trip_ms + (cost.reads.round_trip_ms if reads else 0.0)
+    return time_s(service, used) * 1000 + 2 * _stretched(trip_ms, used)
 
 
 def workers_for(demand: Demand, cost: Coefficients) -> int:
@@ -160,7 +164,7 @@ def plan(
         nginx=nginx,
         connections=connections,
         worker_mib=processes * limits.worker_mib,
-        p99_ms=time_s(service, used) * 1000 + _trips_ms(demand, cost, used),
+        p99_ms=p99_ms(service, used, cost, reads=per_s.get("status", 0.0) > 0),
         load=load,
         bottlenecks=tuple(sorted(found, key=lambda one: one.used, reverse=True)),
     )

@@ -7,20 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.bench.load import Generator
+from scripts.bench.load import Generator, OwnGenerator
 from scripts.capacity import loads
 from scripts.capacity.coefficients import Coefficients, Route
 from scripts.capacity.ground import replica, servers
 from scripts.capacity.measure import FLEETS, warm
-from scripts.capacity.queueing import slowdown
+from scripts.capacity.model import p99_ms
+from scripts.capacity.queueing import Service, slowdown
 
 _ROUTES: Final[tuple[tuple[Route, str], ...]] = (
     ("health", "/health"),
     ("flow", f"/flows/{loads.FLOW}"),
 )
 _NAMES: Final[Mapping[Route, str]] = {"health": "`/health`", "flow": "`/flows/{flow}`"}
+#: As far as our own generator keeps up.
+RATES: Final = (100.0, 1_000.0, 3_000.0)
 #: Of one worker's throughput, that two reach; where cores are free for them.
 GOAL: Final = 1.7
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """One worker at a fixed rate, below what it can do."""
+
+    rate: float
+    us: float
+    calls: float
+    predicted_p99_ms: float
+    p99_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,39 @@ def validated(
                         )
                     )
     return found
+
+
+def calm(
+    home: Path, cost: Coefficients, *, seconds: float, rates: Sequence[float] = RATES
+) -> list[Calm]:
+    """What a request costs where there is less to do: each wakes the worker, Redis and itself."""
+    own = OwnGenerator("keeps a rate")
+    found = []
+    with servers(home) as there, replica(home / "calm", there, 1) as one:
+        warm(one, own)
+        for rate in rates:
+            run = loads.plain(one, own, "/health", seconds, per_second=rate)
+            us = run.us("workers")
+            foretold_ms = p99_ms(Service.of([(1.0, us / 1e6)]), rate * us / 1e6, cost)
+            calls = run.used.redis.commands / run.requests
+            found.append(Calm(rate, us, calls, foretold_ms, run.p99_ms))
+    return found
+
+
+def calm_table(rows: Sequence[Calm]) -> str:
+    """Markdown, for docs/scaling.md."""
+    return "\n".join(
+        [
+            "| `/health`, one worker | CPU a request | of its core | Redis calls a request |"
+            " p99: foretold | measured |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| {row.rate:,.0f}/s | {row.us:.0f} µs | {row.rate * row.us / 1e6:.0%} |"
+                f" {row.calls:.2f} | {row.predicted_p99_ms:.1f} ms | {row.p99_ms:.1f} ms |"
+                for row in rows
+            ),
+        ]
+    )
 
 
 def _others_us(run: loads.Measured) -> float:

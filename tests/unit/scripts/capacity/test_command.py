@@ -20,7 +20,7 @@ def test_table_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json_says_the_same_as_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*FIXED, "plan", "--rate", "1e6", "--principals", "1M", "--json"]) == 0
+    assert main([*FIXED, "plan", "--rate", "1M", "--principals", "1e6", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert main([*FIXED, "plan", "--rate", "1,000,000", "--principals", "1000000"]) == 0
     lines = capsys.readouterr().out.splitlines()

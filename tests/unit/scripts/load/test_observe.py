@@ -72,7 +72,7 @@ class TestProcesses:
         found = sorted_out(
             [
                 process(1, 0, "python -m scripts.fleet up"),
-                process(2, 1, "python -I /x/scripts/keeper.py"),
+                process(2, 1, "python -I /srv/postgres/scripts/keeper.py"),
                 process(3, 2, "python -m service serve"),
                 process(4, 3, "python -m service serve"),
                 process(5, 1, "python -I /x/scripts/keeper.py"),
