@@ -162,8 +162,8 @@ class CacheSettings(Section):
 class OverloadSettings(Section):
     #: Turn requests away while this worker has more to do than it can.
     enabled: bool = True
-    #: What is ready may wait so long for its turn in a worker. Once it waits twice as long, so many
-    #: are turned away that it holds.
+    #: What is ready may wait so long for its turn in a worker. Once it waits four times as long, so
+    #: many are turned away that it holds.
     queue_delay: Seconds = 0.005
     #: So many requests at once are never too many.
     least_requests: int = Field(default=16, ge=1, le=10_000)

@@ -120,6 +120,14 @@ def test_what_was_never_filled_holds_nothing_back_and_is_lowered_to_what_is_ther
     assert limit.value == pytest.approx(50)
 
 
+def test_what_is_all_asked_for_is_lowered_from_where_it_is() -> None:
+    """A kind that may fill half of it, and does: that half is not the limit."""
+    limit = new()
+    limit.look(1.0, in_flight=2000, pressed=False)
+    limit.look(2 * TARGET_S, in_flight=500, pressed=True)
+    assert limit.value == pytest.approx(500)
+
+
 def test_it_is_lifted_when_nobody_was_turned_away_for_long_enough() -> None:
     limit = new()
     limit.look(1.0, in_flight=2000, pressed=False)

@@ -137,6 +137,7 @@ def test_a_crowd_that_only_waits_for_others_makes_no_limit(desk: Desk) -> None:
 def test_short_of_connections_those_who_need_one_are_turned_away_and_no_others(desk: Desk) -> None:
     desk.database_busy(100)
     assert desk.overload.status().limit is None
+    assert desk.fill(Priority.READ, tries=500) == 500  # which take no place of those
     assert desk.fill(Priority.SALE) == 50
     assert desk.fill(Priority.INPUT) == 20
     for priority in (Priority.STATUS, Priority.READ, Priority.OTHER):
