@@ -1,4 +1,4 @@
-"""``make capacity``, and ``python -m scripts.capacity measure`` and ``validate``."""
+"""``make capacity``, and behind ``python -m scripts.capacity``: measure, validate, page."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from scripts.capacity.coefficients import FILE, ROUTES, Coefficients, Limits, Ro
 from scripts.capacity.measure import Scale, measured
 from scripts.capacity.model import plan
 from scripts.capacity.models import USUAL, Demand
+from scripts.capacity.page import page
 from scripts.capacity.table import document, table
 from scripts.capacity.validate import calm, calm_table, validated
 from scripts.capacity.validate import table as validation_table
@@ -68,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     measuring.set_defaults(run=_measure)
     measuring.add_argument("--seconds", type=float, default=3.0)
     measuring.add_argument("--out", type=Path, help="default: the coefficients' own file")
+    telling = ways.add_parser("page", help="the tables of docs/scaling.md that follow from it")
+    telling.set_defaults(run=_page)
     validating = ways.add_parser("validate", help="the model beside 1, 2, 3 and 6 workers here")
     validating.set_defaults(run=_validate)
     validating.add_argument("--seconds", type=float, default=3.0)
@@ -109,7 +112,12 @@ def _measure(options: argparse.Namespace, cost: Coefficients) -> int:
         shutil.rmtree(home)
     written: Path = options.out or options.coefficients
     written.write_text(text(found))
-    _say(f"Written to {written}.")
+    _say(f"Written to {written}. For docs/scaling.md: python -m scripts.capacity page")
+    return 0
+
+
+def _page(_options: argparse.Namespace, cost: Coefficients) -> int:
+    print(page(cost))
     return 0
 
 
