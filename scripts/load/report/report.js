@@ -33,15 +33,24 @@ for (const run of document.querySelectorAll(".run")) {
     if (whose) whose.dataset.now = at === null ? "" : at;
   }
 
-  for (const { drawing, plot, length, rows } of pictures) {
+  for (const { drawing, plot, readout, length, rows } of pictures) {
     drawing.addEventListener("pointermove", (event) => {
       const box = plot.getBoundingClientRect();
       show(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) * length, drawing);
     });
     drawing.addEventListener("pointerleave", () => show(null, drawing));
-    drawing.addEventListener("blur", () => show(null, drawing));
     if (!rows.length) continue;
     drawing.tabIndex = 0;
+    // Who moves by keys hears what stands below this picture, and of none other.
+    drawing.addEventListener("focus", () => {
+      readout.removeAttribute("aria-hidden");
+      readout.setAttribute("aria-live", "polite");
+    });
+    drawing.addEventListener("blur", () => {
+      readout.setAttribute("aria-hidden", "true");
+      readout.removeAttribute("aria-live");
+      show(null, drawing);
+    });
     drawing.addEventListener("keydown", (event) => {
       const now = drawing.dataset.now ? Number(drawing.dataset.now) : rows[0].at;
       const index = Math.max(0, rows.findLastIndex((one) => one.at <= now));

@@ -81,6 +81,12 @@ def test_histogram_that_was_cut_off_is_refused() -> None:
         list(decoded(wrapped(cut)))
 
 
+def test_histogram_that_was_shifted_is_refused() -> None:
+    head = struct.pack(">IIIIQQd", 0x1C849313, 1, 7, 3, 1, 3_600_000_000, 1.0)
+    with pytest.raises(Unreadable, match="with an offset"):
+        list(decoded(wrapped(zlib.compress(head + b"\x02"))))
+
+
 def test_number_without_an_end_is_refused() -> None:
     head = struct.pack(">IIIIQQd", 0x1C849313, 1, 0, 3, 1, 3_600_000_000, 1.0)
     with pytest.raises(Unreadable, match="ends within a number"):

@@ -188,6 +188,11 @@ def test_requests_never_sent_did_not_succeed() -> None:
     assert not one(unsent, measure="denied", group="polite", at_most=0).passed
 
 
+@pytest.mark.parametrize("name", ["lost", "doubled", "wrong", "completed_share"])
+def test_no_sale_begun_is_none_well_done(name: str) -> None:
+    assert not one(small(sales=sold()), measure=name, at_most=100).judged
+
+
 def test_value_that_is_no_number_keeps_no_threshold() -> None:
     record = small(admissions=[admitted("a", "x", worst_excess=math.nan)])
     assert not one(record, measure="worst_excess", at_most=1).passed
