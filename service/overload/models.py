@@ -33,15 +33,15 @@ PRIORITIES: Mapping[str, Priority] = {
     "health": Priority.HEALTH,
 }
 
-#: The part of a limit that each kind may fill, all kinds counted together. More than one: asked
-#: rarely, cheap, and what people look at when all else is refused.
+#: The part of a limit that each kind may fill, all kinds counted together. More than one: what takes
+#: hardly any time is many at once only because it waits for the turns of what takes much.
 SHARES: Mapping[Priority, float] = {
     Priority.SALE: 0.5,
     Priority.INPUT: 0.7,
     Priority.OTHER: 0.7,
-    Priority.STATUS: 0.85,
-    Priority.READ: 1.0,
-    Priority.HEALTH: 2.0,
+    Priority.STATUS: 1.0,
+    Priority.READ: 2.0,
+    Priority.HEALTH: 4.0,
 }
 #: Those that need a database connection each. Statuses are read together or known already, other
 #: reads have a lane of their own.

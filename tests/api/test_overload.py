@@ -80,7 +80,7 @@ async def test_the_answer_says_what_is_so_and_when_to_come_again(busy: Busy) -> 
 
 async def test_sales_go_first_then_the_others_and_probes_never(busy: Busy) -> None:
     served = ("/livez", "/readyz", "/health", "/flows", "/nowhere")
-    for part, refused in ((0.6, set()), (0.8, {"/nowhere"}), (1.0, {"/nowhere", "/flows"})):
+    for part, refused in ((0.6, set()), (0.8, {"/nowhere"}), (2.0, {"/nowhere", "/flows"})):
         busy.fill(part)
         sale = await busy.gate.post("/text-summary/start_job", PURCHASE)
         assert sale.status == 503
@@ -89,7 +89,7 @@ async def test_sales_go_first_then_the_others_and_probes_never(busy: Busy) -> No
 
 
 async def test_who_is_turned_away_is_charged_nowhere(busy: Busy) -> None:
-    busy.fill(1.0)
+    busy.fill(2.0)
     for _ in range(8):
         assert (await busy.gate.get("/flows")).status == 503
     busy.fill(0.0)
@@ -109,12 +109,12 @@ async def test_nothing_is_left_in_hand_however_a_request_ends(busy: Busy) -> Non
 async def test_who_is_known_to_be_over_a_limit_is_told_that(busy: Busy) -> None:
     statuses = [(await busy.gate.get("/text-summary/demo")).status for _ in range(2)]
     assert statuses == [200, 429]
-    busy.fill(1.0)
+    busy.fill(2.0)
     assert (await busy.gate.get("/text-summary/demo")).status == 429
 
 
 async def test_a_refusal_is_not_quicker_than_service(busy: Busy) -> None:
-    busy.fill(1.0)
+    busy.fill(2.0)
     began_s = time.monotonic()
     assert (await busy.gate.get("/flows")).status == 503
     assert time.monotonic() - began_s >= HOLD_S * 0.9
@@ -136,7 +136,7 @@ async def test_both_ways_send_the_same(open_gate: OpenGate, method: str, version
     for fast in (True, False):
         gate = await open_gate(server={"fast_answers": fast})
         busy = Busy(gate)
-        busy.fill(1.0)
+        busy.fill(2.0)
         releasing = asyncio.create_task(busy.release())
         reader, writer = await asyncio.open_connection(gate.client.host, gate.client.port)
         writer.write(

@@ -114,16 +114,16 @@ def test_sales_go_first_and_reads_of_what_is_cached_last(desk: Desk) -> None:
     assert desk.fill(Priority.READ, tries=60) == 60
     assert desk.fill(Priority.SALE) == 0
     assert desk.fill(Priority.INPUT) == 10
-    assert desk.fill(Priority.STATUS) == 15
-    assert desk.fill(Priority.READ) == 15
+    assert desk.fill(Priority.STATUS) == 30
+    assert desk.fill(Priority.READ) == 100
     assert desk.fill(Priority.HEALTH, tries=5) == 5
     assert desk.seen.refused["sale", "worker"] == 2000
 
 
 def test_who_waits_for_others_is_not_in_the_way(desk: Desk) -> None:
     desk.overloaded(100)
-    assert desk.fill(Priority.STATUS) == 85
-    desk.aside = 85  # all of them wait for news of their jobs
+    assert desk.fill(Priority.STATUS) == 100
+    desk.aside = 100  # all of them wait for news of their jobs
     assert desk.fill(Priority.SALE) == 50
 
 
@@ -154,16 +154,16 @@ def test_who_has_had_more_than_others_leaves_them_room(desk: Desk) -> None:
     for principal in polite:
         assert desk.overload.enter(Priority.READ, principal) is None
     greedy = desk.fill(Priority.READ, "ip:192.0.2.1")
-    assert greedy + len(polite) == int(100 * GREEDY)
+    assert greedy + len(polite) == int(200 * GREEDY)
     assert all(desk.overload.enter(Priority.READ, principal) is None for principal in polite)
     assert desk.seen.refused == {("read", "share"): 2000 - greedy}
 
 
 def test_who_comes_when_all_is_taken_finds_room_when_some_have_left(desk: Desk) -> None:
     desk.overloaded(100)
-    assert desk.fill(Priority.READ, "ip:192.0.2.1") == 100
+    assert desk.fill(Priority.READ, "ip:192.0.2.1") == 200
     assert desk.overload.enter(Priority.READ, "ip:192.0.2.2") == "worker"
-    for _ in range(30):
+    for _ in range(60):
         desk.overload.leave(Priority.READ)
         desk.overload.enter(Priority.READ, "ip:192.0.2.1")
     assert desk.overload.enter(Priority.READ, "ip:192.0.2.2") is None
@@ -171,7 +171,7 @@ def test_who_comes_when_all_is_taken_finds_room_when_some_have_left(desk: Desk) 
 
 def test_one_alone_may_fill_it_all(desk: Desk) -> None:
     desk.overloaded(100)
-    assert desk.fill(Priority.READ) == 100
+    assert desk.fill(Priority.READ) == 200
 
 
 def test_far_more_than_usual_while_the_loop_has_no_time_to_look_are_too_many_at_once(
@@ -253,8 +253,8 @@ def test_it_is_told_once_that_it_began_and_once_that_it_is_over(desk: Desk) -> N
 def test_the_more_are_turned_away_the_longer_they_are_spread(desk: Desk) -> None:
     desk.overloaded(100)
     assert {desk.overload.retry_after_s() for _ in range(500)} == {1, 2}
-    came = desk.fill(Priority.READ, tries=500)
-    assert came == 100
+    came = desk.fill(Priority.READ, tries=1000)
+    assert came == 200
     desk.look()
     assert {desk.overload.retry_after_s() for _ in range(500)} == {1, 2, 3, 4, 5}
     desk.fill(Priority.READ, tries=100_000)
