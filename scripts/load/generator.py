@@ -129,7 +129,9 @@ class Generator:
 
     def _turn(self) -> None:
         groups = [crowd.tally.turn() for crowd in self._crowds]
-        say(Told(at=self._second, groups=groups).model_dump_json())
+        # What comes after the end is told if anything does.
+        if self._second < self._plan.seconds or any(one.due or one.kinds for one in groups):
+            say(Told(at=self._second, groups=groups).model_dump_json())
         self._second += 1
 
     def _outcome(self, cpu_s: float, seconds: float) -> Outcome:
