@@ -191,6 +191,8 @@ def moved(before: float | None, now: float | None, *, more: bool | None, unit: s
     """How a figure has changed, and whether that is for the better."""
     if before == now:
         return el("span", "as in the baseline", class_="change")
+    if before is not None and now is not None and max(before, now) <= 0:
+        return el("span", "held then too", class_="change")
     text = figures.change(before, now)
     if text == figures.NONE:
         text = f"was {figures.figure(before, unit)}"

@@ -349,6 +349,15 @@ def test_changes_are_told_as_better_or_worse() -> None:
     assert words(report(rich(), rich())).count("worse") == 0
 
 
+def test_bound_that_held_twice_is_neither_better_nor_worse() -> None:
+    now, then = (
+        small(admissions=[admitted("flows", "all", worst_excess=excess)]) for excess in (-3.0, -9.0)
+    )
+    text = words(report(now, then))
+    assert "held then too" in text
+    assert "worse" not in text
+
+
 def test_crossed_change_stands_beside_its_figure() -> None:
     crossed = Verdict(
         name="p99", limit="at most 1.2 × the baseline = 4 ms", measured="9 ms", passed=False,
