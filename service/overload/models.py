@@ -33,8 +33,8 @@ PRIORITIES: Mapping[str, Priority] = {
     "health": Priority.HEALTH,
 }
 
-#: The part of a limit that each kind may fill, all kinds counted together. More than one: what takes
-#: hardly any time is many at once only because it waits for the turns of what takes much.
+#: The part of a limit that each kind may fill, all kinds counted together. More than one: of what
+#: takes hardly any time there are many at once only because they wait for what takes much.
 SHARES: Mapping[Priority, float] = {
     Priority.SALE: 0.5,
     Priority.INPUT: 0.7,

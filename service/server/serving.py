@@ -17,7 +17,7 @@ from service.settings import ServerSettings
 LAST_CALL_S = 0.5
 #: Connections taken from a queue in one turn of the loop. libuv takes one for each handle there is:
 #: a worker whose turns are long would be left with a queue outside, where nobody can be refused.
-ACCEPTED_AT_ONCE = 8
+ACCEPTED_AT_ONCE = 16
 #: Between two looks whether the clients have left.
 _LOOK_S = 0.05
 
