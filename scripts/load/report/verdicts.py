@@ -43,7 +43,7 @@ def outcome(record: Record) -> tuple[str, str]:
 def all_verdicts(record: Record, identity: str) -> Element | None:
     if not record.verdicts:
         return None
-    ordered = sorted(record.verdicts, key=lambda one: one.passed)
+    ordered = sorted(record.verdicts, key=lambda one: (one.passed, not one.judged))
     return section(
         f"{identity}-thresholds",
         "Thresholds",
@@ -207,9 +207,11 @@ def moved(before: float | None, now: float | None, *, more: bool | None, unit: s
 
 
 def _outcome(record: Record, missed: Sequence[Verdict]) -> tuple[str, str, str]:
-    count = len(record.verdicts)
-    if not count:
+    count = len(record.verdicts) - _left_out(record)
+    if not record.verdicts:
         return "warn", "!", "Not judged: there were no thresholds"
+    if not count:
+        return "warn", "!", "Not judged: no threshold had anything to judge"
     if missed:
         return "bad", "✗", f"Failed: {len(missed)} of {count} thresholds"
     return (
@@ -228,7 +230,14 @@ def _subline(record: Record, missed: Sequence[Verdict]) -> str:
     unjudged = sum(not one.judged for one in missed)
     if unjudged:
         text += f" {unjudged} of the failed could not be judged, which fails them too."
+    left_out = _left_out(record)
+    if left_out:
+        text += f" {left_out} more had nothing to judge here, and need not."
     return text
+
+
+def _left_out(record: Record) -> int:
+    return sum(one.passed and not one.judged for one in record.verdicts)
 
 
 def _missed(one: Verdict) -> Element:

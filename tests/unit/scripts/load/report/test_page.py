@@ -192,6 +192,17 @@ def test_page_of_a_run_that_passed_says_so() -> None:
     assert "Passed: it holds to its only threshold" in text
 
 
+def test_threshold_with_nothing_to_judge_does_not_count_as_held() -> None:
+    held, idle = verdict("held", passed=True), verdict("idle", passed=True)
+    idle = idle.model_copy(update={"judged": False})
+    text = words(report(judged(small(), idle, held, held)))
+    assert "Passed: all 2 thresholds hold" in text
+    assert "1 more had nothing to judge here" in text
+    table = text[text.index("Thresholds Thresholds and") :]
+    assert table.index("idle") > table.rindex("held")
+    assert "Not judged: no threshold had anything to judge" in words(report(judged(small(), idle)))
+
+
 def test_run_without_thresholds_has_not_passed() -> None:
     text = words(report(small()))
     assert "Not judged: there were no thresholds" in text
