@@ -29,6 +29,8 @@ from scripts.running import ROOT
 
 #: For the last answers.
 LAST_CALL_S = 15.0
+#: Until then the limit is being found.
+SETTLING_S = 1.0
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: *(\d+)")
 
 
@@ -65,6 +67,8 @@ class Outcome:
     seconds: float
     p50_ms: float
     p99_ms: float
+    #: Of those that came after the first second.
+    settled_p99_ms: float
     retry_after: list[int]
 
     @property
@@ -100,6 +104,7 @@ class _Run:
         self._openers: set[asyncio.Task[None]] = set()
         self._answers: Counter[str] = Counter()
         self._latencies_s: list[float] = []
+        self._settled_s: list[float] = []
         self._retry_after: set[int] = set()
         self._over = asyncio.Event()
         self._end_s = 0.0
@@ -122,11 +127,13 @@ class _Run:
         for connection in self._connections:
             connection.close()
         ordered = sorted(self._latencies_s) or [0.0]
+        settled = sorted(self._settled_s) or [0.0]
         return Outcome(
             answers=dict(self._answers),
             seconds=stream.seconds,
             p50_ms=ordered[len(ordered) // 2] * 1000,
             p99_ms=ordered[len(ordered) * 99 // 100] * 1000,
+            settled_p99_ms=settled[len(settled) * 99 // 100] * 1000,
             retry_after=sorted(self._retry_after),
         )
 
@@ -186,6 +193,8 @@ class _Run:
             self._answers[status] += 1
         if status < "429":
             self._latencies_s.append(now_s - since_s)
+            if since_s > self._end_s - self._stream.seconds + SETTLING_S:
+                self._settled_s.append(now_s - since_s)
         elif found := re.search(rb"Retry-After: (\d+)", head):
             self._retry_after.add(int(found[1]))
         if self._stream.per_second is None:
