@@ -1,4 +1,4 @@
-"""``make capacity``, and behind ``python -m scripts.capacity``: measure, validate, page."""
+"""``make capacity``, and behind ``python -m scripts.capacity``: measure, fit, validate, page."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from scripts.capacity.measure import Scale, measured
 from scripts.capacity.model import plan
 from scripts.capacity.models import USUAL, Demand
 from scripts.capacity.page import page
+from scripts.capacity.records import seen, with_nginx
+from scripts.capacity.records import table as records_table
 from scripts.capacity.table import document, table
 from scripts.capacity.validate import calm, calm_table, validated
 from scripts.capacity.validate import table as validation_table
+from scripts.load.record import Record
 
 #: As argparse does.
 EXIT_USAGE = 2
@@ -71,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--out", type=Path, help="default: the coefficients' own file")
     telling = ways.add_parser("page", help="the tables of docs/scaling.md that follow from it")
     telling.set_defaults(run=_page)
+    fitting = ways.add_parser("fit", help="nginx's cost, by full loads that make load recorded")
+    fitting.set_defaults(run=_fit)
+    fitting.add_argument("records", type=Path, nargs="+", help="build/load/wrk.json")
     validating = ways.add_parser("validate", help="the model beside 1, 2, 3 and 6 workers here")
     validating.set_defaults(run=_validate)
     validating.add_argument("--seconds", type=float, default=3.0)
@@ -113,6 +119,15 @@ def _measure(options: argparse.Namespace, cost: Coefficients) -> int:
     written: Path = options.out or options.coefficients
     written.write_text(text(found))
     _say(f"Written to {written}. For docs/scaling.md: python -m scripts.capacity page")
+    return 0
+
+
+def _fit(options: argparse.Namespace, cost: Coefficients) -> int:
+    found = seen([Record.model_validate_json(file.read_bytes()) for file in options.records], cost)
+    if not found:
+        raise ValueError("none of these runs asked as fast as answers came, behind nginx")
+    print(records_table(found))
+    options.coefficients.write_text(text(with_nginx(cost, found)))
     return 0
 
 

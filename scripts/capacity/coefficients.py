@@ -137,7 +137,9 @@ def text(coefficients: Coefficients) -> str:
         for title, values in table.items() if name == "routes" else ((name, table),):
             head = f"routes.{title}" if name == "routes" else name
             if name == "limits":
-                lines.append("# What one of each may give: chosen, but for told_per_s.")
+                lines.append(
+                    "# What one of each may give: chosen, but for told_per_s and nginx_us (fit)."
+                )
             lines += [f"[{head}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
             lines.append("")
     return "\n".join(lines)

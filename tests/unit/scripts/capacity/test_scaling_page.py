@@ -25,7 +25,7 @@ def test_tables_are_those_of_the_coefficients() -> None:
 def test_every_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(re.findall(r"[`$] ?make ([a-z-]+)", PAGE)) <= TARGETS
     ways = set(re.findall(r"python -m scripts\.capacity ([a-z]+)", PAGE))
-    assert ways == {"measure", "validate", "page"}
+    assert ways == {"measure", "fit", "validate", "page"}
     for way in ways:
         with pytest.raises(SystemExit) as ended:
             main([way, "--help"])
