@@ -118,7 +118,7 @@ class Purchasers(Crowd):
             return
         started = json.loads(answer.body)
         wish.job = str(started["id"])
-        wish.findings += _faults_of_terms(wish.identifier, self._purchase.input_data, started)
+        wish.findings += faults_of_terms(wish.identifier, self._purchase.input_data, started)
         if not self._purchase.follow:
             return
         wish.paid = wish.identifier is None or await self._pay(started)
@@ -233,7 +233,7 @@ def _wallet(host: str) -> Lane:
     return Lane(opener, _WALLET_CONNECTIONS, _WALLET_TIMEOUT_S)
 
 
-def _faults_of_terms(
+def faults_of_terms(
     identifier: str | None, given: dict[str, Any], started: dict[str, Any]
 ) -> list[Finding]:
     """What is wrong in the answer to start_job."""

@@ -88,14 +88,14 @@ def shop(servers: Servers) -> Iterator[Site]:
     limits = {**LIFTED, "TOLLGATE_LIMITS__FLOWS__RATE": f"{LIMIT}/minute"}
     brisk = {"TOLLGATE_SERVER__WORKERS": "2", "TOLLGATE_PAYMENT__POLL_INTERVAL": "0.2"}
     with site(servers, **limits, **brisk) as made:
-        confirm_after(made, 0.1)
         yield made
 
 
-def confirm_after(shop: Site, seconds: float) -> None:
-    """How long payments and results take to get on chain."""
+def prepare(shop: Site, *, confirm_after_s: float) -> None:
+    """How long payments and results take to get on chain; the abuser's bucket is full."""
     url = f"{shop.running.service.payment_url}/control/pace"
-    assert ask(url, json.dumps({"confirm_after_s": seconds}).encode()).status == 200
+    assert ask(url, json.dumps({"confirm_after_s": confirm_after_s}).encode()).status == 200
+    shop.tollgate("limits", "reset", ABUSER)
 
 
 def load(shop: Site, folder: Path, name: str, text: str) -> tuple[int, Record, str, str]:
@@ -118,6 +118,8 @@ def load(shop: Site, folder: Path, name: str, text: str) -> tuple[int, Record, s
 
 
 def test_a_service_that_keeps_its_promises_passes(shop: Site, tmp_path: Path) -> None:
+    prepare(shop, confirm_after_s=0.1)
+
     code, record, page, said = load(
         shop, tmp_path, "short", SCENARIO.format(limit=LIMIT, patience_s=30)
     )
@@ -140,9 +142,7 @@ def test_a_service_that_keeps_its_promises_passes(shop: Site, tmp_path: Path) ->
 
 def test_what_breaks_its_promises_is_named_and_fails(shop: Site, tmp_path: Path) -> None:
     """A limit that lets in more than expected, a slow route, and jobs that are lost."""
-    confirm_after(shop, 3600)
-    # The abuser finds its bucket full again.
-    shop.tollgate("limits", "reset", ABUSER)
+    prepare(shop, confirm_after_s=3600)
 
     code, record, page, said = load(
         shop, tmp_path, "defective", SCENARIO.format(limit=EXPECTED, patience_s=1) + SLOW

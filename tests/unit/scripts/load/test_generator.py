@@ -20,8 +20,9 @@ from scripts.load.generator import Generator
 from scripts.load.plan import Outcome, Plan, RouteOutcome
 from scripts.load.principals import By
 from scripts.load.tally import histogram_of
+from scripts.loopback import LOOPBACK
+from tests.support.listening import listening
 
-LOOPBACK = "127.0.0.1"
 #: How long /slow keeps its client waiting, and /stall everybody, once.
 SLOW_S, STALL_S = 0.1, 0.3
 BODY = b'{"type": "urn:tollgate:problem:quota-exceeded"}'
@@ -63,18 +64,13 @@ class Tiny:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         source = writer.get_extra_info("peername")[0]
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                path = head.split(b" ")[1].decode()
-                self.asked[path, source] += 1
-                if name := re.search(rb"X-Forwarded-For: (\S+)", head):
-                    self.forwarded[name[1].decode()] += 1
-                if not await self._answer(path, writer):
-                    break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            path = head.split(b" ")[1].decode()
+            self.asked[path, source] += 1
+            if name := re.search(rb"X-Forwarded-For: (\S+)", head):
+                self.forwarded[name[1].decode()] += 1
+            if not await self._answer(path, writer):
+                break
 
     async def _answer(self, path: str, writer: asyncio.StreamWriter) -> bool:
         """False: and close the connection."""
@@ -101,23 +97,8 @@ class Tiny:
 @asynccontextmanager
 async def tiny() -> AsyncIterator[Tiny]:
     made = Tiny()
-    serving: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        await made.serve(reader, writer)
-
-    server = await asyncio.start_server(serve, LOOPBACK, 0)
-    made.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(made.serve) as made.port:
         yield made
-    finally:
-        server.close()
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
 
 
 def plans(
