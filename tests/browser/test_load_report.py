@@ -9,11 +9,21 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from scripts.load import thresholds
-from scripts.load.record import Record
+from scripts.load.record import Event, Record, Verdict
 from scripts.load.report import page as page_of
 from scripts.load.report import report
 from tests.browser.windows import AUDIT, PATIENCE_MS, SHOTS
-from tests.support.load_records import generator, machine, rich, small
+from tests.support.load_records import (
+    admitted,
+    drawn,
+    generator,
+    machine,
+    requests,
+    rich,
+    second,
+    small,
+)
+from tests.support.load_strategies import HOSTILE
 
 Show = Callable[..., Page]
 
@@ -21,7 +31,7 @@ Show = Callable[..., Page]
 PICTURES = """() => [...document.querySelectorAll(".plot")].map((node) => {
   const box = node.getBoundingClientRect();
   const said = node.getAttribute("aria-label") || "";
-  const fits = box.left >= 0 && box.right <= innerWidth + 0.5 && box.width > 120 && box.height > 60;
+  const fits = box.left >= 0 && box.right <= innerWidth + 0.5 && box.width > 120 && box.height > 40;
   const drawn = node.querySelector("path, circle") !== null;
   return fits && drawn && said ? "" : `${box.width} x ${box.height} at ${box.left}: ${said}`;
 }).filter(Boolean)"""
@@ -122,6 +132,29 @@ def test_report_fits_on_paper(show: Show, whole: Path) -> None:
       .map((node) => `${node.scrollWidth} > ${node.clientWidth}: ${node.textContent.slice(0, 50)}`)
     """)
     assert not cut, "\n".join(cut)
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_in_a_record_breaks_the_page(show: Show, tmp_path: Path, width: int) -> None:
+    long = "unbroken" * 30 + "".join(HOSTILE)
+    found = requests(long, long, drawn(1, 50, 4.0), kinds={"ok": 50}, problems={long: 3})
+    record = small(
+        title=long,
+        purpose=long,
+        command=long,
+        requests=[found],
+        seconds_of=[second(0, long, due=50, kinds={"ok": 45, "failed": 5})],
+        admissions=[admitted(long, long, worst_principal=long)],
+        events=[Event(at=0.5, kind="shed", text=long)],
+        machine=machine(cpu=long, packages={long: long}),
+        verdicts=[Verdict(name=long, limit=long, measured=long, passed=False)],
+    )
+    file = tmp_path / "long.html"
+    file.write_text(report(record, record), encoding="utf-8")
+    page = show(file, width=width)
+    keep(page, f"long-{width}")
+    audit(page)
+    assert page.locator("script").count() == 1
 
 
 def test_verdict_is_what_one_sees_first(show: Show, whole: Path) -> None:
