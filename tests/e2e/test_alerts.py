@@ -43,6 +43,7 @@ ALERTS = {
     Mode.CHANGES_UNHEARD: "TollgateChangesUnheard",
     Mode.PAYMENT_OPEN: "TollgatePaymentOpen",
     Mode.PAYMENT_KEY_UNUSABLE: "TollgatePaymentKeyUnusable",
+    Mode.OVERLOADED: "TollgateOverloaded",
 }
 #: Limits are local then because of Redis, which has an alert of its own.
 REDIS = {Mode.REDIS_AWAY, Mode.REDIS_REFUSING}
@@ -196,8 +197,16 @@ def test_each_mode_makes_its_alert_fire_and_no_other(site: Site, way: Way, tmp_p
     eventually(lambda: "tollgate_jobs_open" in page(site))
     see()
 
-    with with_unknown_key(site) as misconfigured:
+    payment_url = str(site.running.service.payment_url)
+    with beside(site, PAYMENT__URL=payment_url, PAYMENT__API_KEY="nobodys") as misconfigured:
         see(Mode.PAYMENT_KEY_UNUSABLE, at=misconfigured)
+
+    # Any wait is too long there, and two requests at once are too many.
+    with (
+        beside(site, OVERLOAD__QUEUE_DELAY="0.000001", OVERLOAD__LEAST_REQUESTS="1") as busy,
+        again_and_again(lambda: busy.get("/flows"), at_once=8),
+    ):
+        see(Mode.OVERLOADED, at=busy)
 
     with way.slower(), again_and_again(lambda: site.get("/flows"), at_once=2):
         see(Mode.LIMITS_LOCAL)
@@ -249,13 +258,9 @@ def test_each_mode_makes_its_alert_fire_and_no_other(site: Site, way: Way, tmp_p
 
 
 @contextlib.contextmanager
-def with_unknown_key(site: Site) -> Iterator[Site]:
-    """A replica beside it, whose key the payment service does not know."""
-    settings = {
-        **site.settings,
-        "TOLLGATE_SERVER__WORKERS": "1",
-        "TOLLGATE_PAYMENT__URL": str(site.running.service.payment_url),
-        "TOLLGATE_PAYMENT__API_KEY": "nobodys",
-    }
+def beside(site: Site, **changes: str) -> Iterator[Site]:
+    """A replica beside it, of one worker, with these settings."""
+    own = {f"TOLLGATE_{name}": value for name, value in changes.items()}
+    settings = {**site.settings, "TOLLGATE_SERVER__WORKERS": "1", **own}
     with scratch_directory() as home, stack(home, settings) as running:
         yield Site(running, site.postgres, site.valkey, settings, home)
