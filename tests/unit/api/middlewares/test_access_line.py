@@ -72,6 +72,7 @@ def fields(line: str) -> list[tuple[str, Any]]:
             429,
             "/flows",
         ),
+        ("/flows", replace(PLAIN, problem="overloaded", turned_away=True), 503, "/flows"),
         ("/a/status", replace(PLAIN, policy="status", flow="a", job="j-1"), 200, "/{flow}/status"),
         ("/flows", replace(PLAIN, client=KEYED), 200, "/flows"),
         ("/flows", replace(PLAIN, client=NOBODYS), 200, "/flows"),
@@ -91,6 +92,16 @@ async def test_line_is_the_one_structlog_writes(
     (line,) = directly.splitlines()
     assert fields(line) == fields(by_structlog)
     assert CLOCKS.sub("", line) == CLOCKS.sub("", by_structlog)
+
+
+async def test_a_flood_of_refusals_is_sampled_and_failures_are_not(stream: io.StringIO) -> None:
+    logs.configure_logging(LoggingSettings(), stream=stream)
+    refused = replace(PLAIN, problem="overloaded", turned_away=True)
+    for record, status in ((refused, 503), (PLAIN, 429), (replace(PLAIN, request_id="r-2"), 503)):
+        access_line.write("GET", URL("/flows"), record, status, "/flows", sample=0.0)
+    await asyncio.sleep(access_line.WAIT_S * 2)
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["request_id"] == "r-2"
 
 
 async def test_lines_are_written_together_and_soon(stream: io.StringIO) -> None:
