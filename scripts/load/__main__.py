@@ -21,6 +21,7 @@ from scripts.load.fleet import Size, Target, TargetRefused
 from scripts.load.principals import usual
 from scripts.load.record import Record
 from scripts.load.report import page, report
+from scripts.load.results import MOST_LATE_MS
 from scripts.load.run import Options, run
 from scripts.load.scenario import Scenario, ScenarioInvalid
 from scripts.load.stock import StockFailed
@@ -129,6 +130,7 @@ def _options(one: Scenario, target: Target, arguments: argparse.Namespace) -> Op
         seed=arguments.seed,
         processes=arguments.processes or processes,
         by=arguments.by or usual(target.host),
+        most_late_ms=arguments.late,
         command=shlex.join(["python", "-m", "scripts.load", *sys.argv[1:]]),
     )
 
@@ -169,6 +171,13 @@ def _parser() -> argparse.ArgumentParser:
         "--by",
         choices=("source", "forwarded"),
         help="clients are told apart by their own loopback addresses, or by X-Forwarded-For",
+    )
+    parser.add_argument(
+        "--late",
+        type=_positive,
+        default=MOST_LATE_MS,
+        metavar="MS",
+        help="so late (99th percentile) a generator may be where machines are shared",
     )
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="an earlier record")
     parser.add_argument("--thresholds", type=Path, default=thresholds.FILE, metavar="FILE")

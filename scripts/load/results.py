@@ -44,13 +44,13 @@ def _requests(group: str, route: str, parts: Sequence[RouteOutcome]) -> Requests
     )
 
 
-def generator_state(outcomes: Sequence[Outcome]) -> GeneratorState:
+def generator_state(outcomes: Sequence[Outcome], most_late_ms: float) -> GeneratorState:
     shares = [min(1.0, one.cpu_s / one.seconds) if one.seconds else 0.0 for one in outcomes]
     late = Histogram()
     for outcome in outcomes:
         late.add(histogram_of(outcome.late))
     late_p99_ms = late.percentile_us(0.99) / 1000
-    busy, slow = max(shares) > MOST_CPU_SHARE, late_p99_ms > MOST_LATE_MS
+    busy, slow = max(shares) > MOST_CPU_SHARE, late_p99_ms > most_late_ms
     figures = (
         f"{max(shares):.0%} of a core in its busiest process, requests sent {late_p99_ms:.1f} ms"
         " late at the 99th percentile"

@@ -33,6 +33,8 @@ class Options:
     seed: int
     processes: int
     by: By
+    #: Beyond it the generator says that it is the bottleneck.
+    most_late_ms: float
     command: str
 
 
@@ -137,7 +139,7 @@ def _record(scenario: Scenario, target: Target, options: Options, measured: _Mea
         # The last request of a schedule is due before its end.
         seconds = options.seconds
     requests = results.requests(outcomes)
-    state = results.generator_state(outcomes)
+    state = results.generator_state(outcomes, options.most_late_ms)
     known = bounds.of_settings(target.settings.limits) if target.settings else {}
     admitted = [one for outcome in outcomes for one in outcome.admitted]
     answered = sum(sum(one.kinds.values()) - sum(one.errors.values()) for one in requests)

@@ -42,11 +42,15 @@ def outcome(*, cpu_s: float = 1.0, late_us: int = 100) -> Outcome:
     ],
 )
 def test_a_generator_that_is_busy_or_late_says_so(one: Outcome, bottleneck: bool) -> None:
-    state = results.generator_state([outcome(), one])
+    state = results.generator_state([outcome(), one], results.MOST_LATE_MS)
 
     assert state.bottleneck is bottleneck
     assert ("is the bottleneck" in state.says) is bottleneck
     assert state.processes == 2
+
+
+def test_how_late_it_may_be_can_be_said() -> None:
+    assert not results.generator_state([outcome(late_us=11_000)], 12.0).bottleneck
 
 
 def test_what_ab_says_is_read() -> None:
