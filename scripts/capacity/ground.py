@@ -18,8 +18,6 @@ _SETTINGS = {
     # Asked for all that it can do: nobody shall be turned away because that is much.
     "TOLLGATE_OVERLOAD__ENABLED": "false",
     "TOLLGATE_SERVER__TRUSTED_PROXIES": "127.0.0.1/32",
-    # The log of a request is an option; the sampled lines of a fleet in service cost a tenth of it.
-    "TOLLGATE_LOGGING__ACCESS_SAMPLE": "0",
 }
 
 
