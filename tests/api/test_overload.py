@@ -17,6 +17,7 @@ from tests.support.gate import IDENTIFIER, TEXT, Gate, OpenGate
 
 PURCHASE = {"identifier_from_purchaser": IDENTIFIER, "input_data": {"text": TEXT}}
 LIMITS = {"flows": {"rate": "1/hour", "burst": 5}, "demo": {"rate": "1/hour", "burst": 1}}
+USUAL = {"least_requests": 16}
 TIMES = re.compile(rb"(?<=Date: )[^\r]*|(?<=Retry-After: )\d+")
 
 
@@ -58,7 +59,7 @@ class Busy:
 
 @pytest.fixture(params=[True, False], ids=["fast", "plain"])
 async def busy(request: pytest.FixtureRequest, open_gate: OpenGate) -> AsyncIterator[Busy]:
-    gate = await open_gate(limits=LIMITS, server={"fast_answers": request.param})
+    gate = await open_gate(limits=LIMITS, server={"fast_answers": request.param}, overload=USUAL)
     busy = Busy(gate)
     releasing = asyncio.create_task(busy.release())
     yield busy
@@ -134,7 +135,7 @@ async def test_it_is_counted_by_kind(busy: Busy) -> None:
 async def test_both_ways_send_the_same(open_gate: OpenGate, method: str, version: str) -> None:
     received = []
     for fast in (True, False):
-        gate = await open_gate(server={"fast_answers": fast})
+        gate = await open_gate(server={"fast_answers": fast}, overload=USUAL)
         busy = Busy(gate)
         busy.fill(2.0)
         releasing = asyncio.create_task(busy.release())

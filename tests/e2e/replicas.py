@@ -88,6 +88,8 @@ def replicas(
         "TOLLGATE_SERVER__ROLE": "web",
         "TOLLGATE_SERVER__WORKERS": str(workers),
         "TOLLGATE_SERVER__DRAIN_DELAY": "0",
+        # Asked as fast as can be, on a machine that has other things to do.
+        "TOLLGATE_OVERLOAD__LEAST_REQUESTS": "1000",
         "TOLLGATE_SERVER__TRUSTED_PROXIES": f"{LOOPBACK}/32",
         "TOLLGATE_LOGGING__ACCESS_SAMPLE": "0",
     }

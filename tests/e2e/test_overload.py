@@ -113,6 +113,7 @@ def worker(servers: Servers) -> Iterator[Worker]:
         environment = {
             **os.environ,
             **LIFTED,
+            "TOLLGATE_OVERLOAD__LEAST_REQUESTS": "16",  # as in service
             "TOLLGATE_DATABASE__URL": database_url,
             "TOLLGATE_DATABASE__POOL_MIN": "1",
             "TOLLGATE_REDIS__URL": valkey.url,

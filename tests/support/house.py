@@ -173,6 +173,7 @@ def house_settings(
         "redis": {"url": redis_url, "timeout": 5.0, "limiter_timeout": 5.0},
         "payment": {"url": sandbox_url, "api_key": API_KEY, "poll_interval": 0.2},
         "jobs": {"poll_interval": 0.1},
+        "overload": {"least_requests": 1000},
     }
     for section, fields in sections.items():
         changes[section] = {**changes.get(section, {}), **fields}
