@@ -11,21 +11,29 @@ from typing import Protocol, cast
 
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: *(\d+)\r\n")
 _CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked\r\n")
-#: Not by one pattern that ignores case: that takes as long as all the rest.
-_CLOSE = (b"\r\nConnection: close\r\n", b"\r\nconnection: close\r\n", b"\r\nConnection: Close\r\n")
+_CLOSE = re.compile(rb"(?i)\r\nconnection: *close\r\n")
 _BODILESS = (b"204", b"304")
 
 
 class Answer:
-    """``head`` ends with its last line's CRLF; ``goes_on``: the connection may be used again."""
+    """``goes_on``: the connection may be used again."""
 
-    __slots__ = ("body", "goes_on", "head", "status")
+    __slots__ = ("_data", "_end", "goes_on", "status")
 
-    def __init__(self, status: int, head: bytes, body: bytes, *, goes_on: bool) -> None:
-        self.status = status
-        self.head = head
-        self.body = body
+    def __init__(self, data: bytes, end: int, *, goes_on: bool) -> None:
+        self._data = data
+        self._end = end
+        self.status = int(data[9:12])
         self.goes_on = goes_on
+
+    @property
+    def head(self) -> bytes:
+        """With its last line's CRLF."""
+        return self._data[: self._end + 2]
+
+    @property
+    def body(self) -> bytes:
+        return self._data[self._end + 4 :]
 
 
 class Owner(Protocol):
@@ -70,40 +78,45 @@ class Connection(asyncio.Protocol):
         if end < 0:
             self._received = data
             return
-        head = data[: end + 2]
-        length = _LENGTH.search(head)
-        if length is not None:
-            total = end + 4 + int(length[1])
-        elif head[9:12] in _BODILESS:
-            total = end + 4
-        elif _CHUNKED.search(head):
-            total = _end_of_chunks(data, end + 4)
-        else:
-            total = -1  # it ends with the connection
-        if not self._asked or (0 <= total < len(data)) or not head.startswith(b"HTTP/1."):
+        length = _LENGTH.search(data, 0, end + 2)
+        total = end + 4 + int(length[1]) if length is not None else _total(data, end)
+        if not self._asked or 0 <= total < len(data) or not data.startswith(b"HTTP/1."):
             self.give_up("unreadable")
         elif total < 0 or len(data) < total:
             self._received = data
         else:
-            self._tell(
-                head, data[end + 4 : total], goes_on=not any(line in head for line in _CLOSE)
-            )
+            # The pattern alone, which ignores case, would take as long as all the rest.
+            closes = data.find(b"lose\r\n", 0, end + 2) >= 0
+            goes_on = not (closes and _CLOSE.search(data, 0, end + 2))
+            self._tell(Answer(data, end, goes_on=goes_on))
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._over:
             return
         self._over = True
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        head += b"\r\n"
-        ended = found and not (_LENGTH.search(head) or _CHUNKED.search(head))
+        data = self._received
+        end = data.find(b"\r\n\r\n")
+        # Without a length, the end of the connection is the end of the answer.
+        ended = end >= 0 and not (_LENGTH.search(data, 0, end + 2) or _chunked(data, end))
         if self._asked and ended and self._why == "reset":
-            self._tell(head, body, goes_on=False)
+            self._tell(Answer(data, end, goes_on=False))
         else:
             self._owner.lost(self, self._why if self._asked else None)
 
-    def _tell(self, head: bytes, body: bytes, *, goes_on: bool) -> None:
+    def _tell(self, answer: Answer) -> None:
         self._received, self._asked = b"", False
-        self._owner.answered(self, Answer(int(head[9:12]), head, body, goes_on=goes_on))
+        self._owner.answered(self, answer)
+
+
+def _total(data: bytes, end: int) -> int:
+    """How long an answer without a length is; -1 where that is not to be seen yet."""
+    if data[9:12] in _BODILESS:
+        return end + 4
+    return _end_of_chunks(data, end + 4) if _chunked(data, end) else -1
+
+
+def _chunked(data: bytes, end: int) -> bool:
+    return _CHUNKED.search(data, 0, end + 2) is not None
 
 
 def _end_of_chunks(data: bytes, start: int) -> int:
