@@ -36,6 +36,7 @@ from service.jobs.runs import RENEWALS_PER_LEASE, Runs
 from service.jobs.settlement import Settler
 from service.jobs.statuses import CHANNEL, Statuses
 from service.metrics import Metrics
+from service.overload.models import Priority
 from service.overload.overload import Overload
 from service.payments.client import PaymentClient
 from service.payments.gateway import PaymentGateway
@@ -180,7 +181,10 @@ async def connect(
             settings.overload,
             metrics.overload,
             # What waits for news, or for the payment service, is not to be done by this worker.
-            aside=lambda: metrics.status.waiting + gateway.in_flight,
+            aside={
+                Priority.STATUS: lambda: metrics.status.waiting,
+                Priority.SALE: lambda: gateway.in_flight,
+            },
             connection_delay_s=database.waited_s,
         )
         key = KeyWatch(gateway, network=settings.payment.network)

@@ -20,7 +20,7 @@ class Bound:
         self, short: Short, kinds: Collection[Priority], *, target_s: float, least: int
     ) -> None:
         self.short = short
-        self._kinds = [priority for priority in Priority if priority in kinds]
+        self.kinds = [priority for priority in Priority if priority in kinds]
         self._limit = AdaptiveLimit(target_s=target_s, least=least)
         #: By priority: what its requests may fill, and those of the greedy. None: no limit, or
         #: none for this kind.
@@ -40,7 +40,7 @@ class Bound:
 
     def in_flight(self, of_kind: list[int]) -> int:
         """Those that count here."""
-        return sum([of_kind[kind] for kind in self._kinds])
+        return sum([of_kind[kind] for kind in self.kinds])
 
     def sample(self, delay_s: float, in_flight: int) -> None:
         self._delays.append(delay_s)
@@ -70,7 +70,7 @@ class Bound:
 
     def _rooms(self, limit: float) -> list[tuple[int, int] | None]:
         rooms: list[tuple[int, int] | None] = [None] * len(Priority)
-        for kind in self._kinds:
+        for kind in self.kinds:
             room = max(1, round(limit * SHARES[kind]))
             rooms[kind] = room, max(1, int(room * GREEDY))
         return rooms

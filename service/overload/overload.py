@@ -18,7 +18,8 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -58,13 +59,13 @@ class Overload:
         settings: OverloadSettings,
         observer: Observer,
         *,
-        aside: Callable[[], int] = lambda: 0,
+        aside: Mapping[Priority, Callable[[], int]] = MappingProxyType({}),
         connection_delay_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         target_s, least = settings.queue_delay, settings.least_requests
         self._enabled = settings.enabled
         self._observer = observer
-        #: Of those in flight, how many wait for others by design.
+        #: Of some kinds, how many wait for others by design.
         self._aside = aside
         self._connection_delay_s = connection_delay_s
         self._worker = Bound("worker", tuple(Priority), target_s=target_s, least=least)
@@ -118,12 +119,12 @@ class Overload:
             self._suspect()
         if not self._limiting:
             return None
-        greedy, aside = self._crowd.above_average(principal), self._aside()
+        greedy = self._crowd.above_average(principal)
         for bound in self._limiting:
             rooms = bound.rooms[priority] if bound.rooms is not None else None
             if rooms is None:
                 continue
-            here = bound.in_flight(self._of_kind) - aside
+            here = self._here(bound)
             room, greedy_room = rooms
             if here >= room or (greedy and here >= greedy_room):
                 self._crowd.meet(principal)
@@ -138,10 +139,15 @@ class Overload:
 
     def _suspect(self) -> None:
         """Far more than usual are in flight: have they come while the loop had no time to look?"""
-        here = self._in_flight - self._aside()
-        if self._queue_delay.overdue_s() > self._alarm_s and self._worker.alarm(here):
+        overdue = self._queue_delay.overdue_s() > self._alarm_s
+        if overdue and self._worker.alarm(self._here(self._worker)):
             self._limiting = (self._worker,)
             self._at_ease = 0
+
+    def _here(self, bound: Bound) -> int:
+        """In flight of its kinds, but for who waits for others by design."""
+        aside = [waiting() for kind, waiting in self._aside.items() if kind in bound.kinds]
+        return bound.in_flight(self._of_kind) - sum(aside)
 
     # --- beside it ------------------------------------------------------------------------------
 
@@ -171,10 +177,8 @@ class Overload:
     def sample(self, delay_s: float) -> bool:
         """The queue delay just met; True while the next one is wanted soon."""
         self._observer.delayed(delay_s)
-        aside, of_kind = self._aside(), self._of_kind
-        worker, database = self._worker, self._database
-        worker.sample(delay_s, worker.in_flight(of_kind) - aside)
-        database.sample(self._connection_delay_s(), database.in_flight(of_kind) - aside)
+        self._worker.sample(delay_s, self._here(self._worker))
+        self._database.sample(self._connection_delay_s(), self._here(self._database))
         if self._held:
             self._held.release()
         now_s = time.monotonic()

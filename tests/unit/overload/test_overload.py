@@ -52,7 +52,7 @@ class Desk:
         self.overload = Overload(
             SETTINGS,
             self.seen,
-            aside=lambda: self.aside,
+            aside={Priority.STATUS: lambda: self.aside},
             connection_delay_s=lambda: self.connection_delay_s,
         )
 
@@ -146,6 +146,13 @@ def test_short_of_connections_those_who_need_one_are_turned_away_and_no_others(d
     assert desk.overload.enter(Priority.SALE, "ip:192.0.2.1") == "database"
     desk.look()
     assert not desk.overload.status().shedding  # the database's own mode says so
+
+
+def test_who_waits_for_news_hides_no_queue_for_connections(desk: Desk) -> None:
+    desk.fill(Priority.STATUS, tries=1000)
+    desk.aside = 1000
+    desk.database_busy(100)
+    assert desk.fill(Priority.SALE) == 50
 
 
 def test_who_has_had_more_than_others_leaves_them_room(desk: Desk) -> None:
