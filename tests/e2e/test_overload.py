@@ -171,11 +171,11 @@ def test_at_five_times_its_capacity_it_does_what_it_can(worker: Worker) -> None:
 
     goodput = sales.per_second / capacity
     by_cpu = (sales.good / cpu) / (full.good / full_cpu_s)
-    slower = sales.p99_ms / unloaded.p99_ms
+    slower = sales.settled_p99_ms / unloaded.p99_ms
     print(
         f"capacity {capacity:.0f}/s; at 5 times: goodput {goodput:.2f}, by processor time"
-        f" {by_cpu:.2f}; p99 {unloaded.p99_ms:.0f} ms unloaded, {sales.p99_ms:.0f} ms admitted"
-        f" ({slower:.1f} times), {sales.settled_p99_ms:.0f} ms after the first second;"
+        f" {by_cpu:.2f}; p99 {unloaded.p99_ms:.0f} ms unloaded, {sales.p99_ms:.0f} ms admitted,"
+        f" {sales.settled_p99_ms:.0f} ms after the first second ({slower:.1f} times);"
         f" reads {reads.answers}, p99 {reads.p99_ms:.0f} ms; {load}"
     )
     assert sales.refused > sales.good
@@ -183,6 +183,8 @@ def test_at_five_times_its_capacity_it_does_what_it_can(worker: Worker) -> None:
     assert by_cpu >= 0.6
     assert goodput >= 0.2  # others may have taken the core meanwhile
     assert slower <= 40
+    # Nor before the limit is found: all that came would have been worth five times as long.
+    assert sales.p99_ms <= sales.seconds * 1000 / 2
     # Sales are turned away, cached reads are not.
     assert reads.good >= 0.8 * sum(reads.answers.values())
     # They are told to come again, not all at once.
