@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from scripts.bench.load import Load, Outcome
-from scripts.load.connection import Answer, Connection
+from scripts.load.asking.connection import Answer, Connection
 
 #: Where the clients' addresses begin; a million of them fit in, and none is special.
 FIRST_ADDRESS = int(IPv4Address("101.1.1.1"))

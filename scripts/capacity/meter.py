@@ -15,9 +15,9 @@ from typing import Any, Self
 import psycopg2
 from redis import Redis
 
-from scripts.load.info import Told, read_info
-from scripts.load.pages import read_page
-from scripts.load.parts import PARTS, Parts
+from scripts.load.watching.info import Told, read_info
+from scripts.load.watching.pages import read_page
+from scripts.load.watching.parts import PARTS, Parts
 
 _ATTEMPTS = re.compile(r"^tollgate_payment_attempts_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _STAT = Path("/proc/stat")

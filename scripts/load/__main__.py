@@ -15,13 +15,14 @@ from scripts.bench.load import LoadFailed
 from scripts.devservers import ServersUnavailable
 from scripts.fleet.balancer import NginxMissing
 from scripts.ground import say, short, take_stop_signals
-from scripts.load import baseline, fleet, scenario, thresholds
-from scripts.load.crew import GeneratorFailed
+from scripts.load import fleet, scenario
+from scripts.load.asking.crew import GeneratorFailed
 from scripts.load.fleet import Size, Target, TargetRefused
+from scripts.load.judging import baseline, thresholds
+from scripts.load.judging.results import MOST_LATE_MS
 from scripts.load.principals import usual
 from scripts.load.record import Record
 from scripts.load.report import page, report
-from scripts.load.results import MOST_LATE_MS
 from scripts.load.run import Options, run
 from scripts.load.scenario import Scenario, ScenarioInvalid
 from scripts.load.stock import StockFailed

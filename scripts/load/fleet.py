@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from scripts import running
 from scripts.fleet import balancer
-from scripts.load.observe import Observed, found
+from scripts.load.watching.observe import Observed, found
 from scripts.lock import LOCK, held
 from scripts.running import RUN, Running
 from scripts.stack import stack

@@ -6,10 +6,10 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from scripts.load.histogram import Histogram
+from scripts.load.asking.histogram import Histogram
+from scripts.load.asking.tally import histogram_of
 from scripts.load.plan import GroupSecond, Told
 from scripts.load.record import KINDS, Kind, Second
-from scripts.load.tally import histogram_of
 
 #: Where nobody watches, one line in so many seconds is enough.
 _UNWATCHED_S = 10

@@ -176,7 +176,7 @@ class Verdict(_Part):
     measured: str
     passed: bool
     judged: bool = Field(True, description="else there was nothing to judge, or not fit for it")
-    measure: str = Field("", description="of those scripts/load/measures.py knows")
+    measure: str = Field("", description="of those scripts/load/judging/measures.py knows")
     bound: float | None = Field(None, description="the limit as a number, in the measure's unit")
     group: str | None = None
     route: str | None = None

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from scripts.load import books, bounds, results, sandbox, stock
-from scripts.load.alarm import now_s
-from scripts.load.crew import NOTICE_S, Crew, crew
+from scripts.load import sandbox, stock
+from scripts.load.asking.alarm import now_s
+from scripts.load.asking.crew import NOTICE_S, Crew, crew
 from scripts.load.fleet import Target
+from scripts.load.judging import books, bounds, results
 from scripts.load.machine import machine
-from scripts.load.observe import Observation, Observer
 from scripts.load.plan import Outcome, Plan
 from scripts.load.principals import By
 from scripts.load.progress import Progress
@@ -20,6 +20,7 @@ from scripts.load.record import Event, Fleet, GeneratorState, Record, Sample
 from scripts.load.reference import Measured, measure, together
 from scripts.load.scenario import Scenario
 from scripts.load.schedule import Closed
+from scripts.load.watching.observe import Observation, Observer
 
 _Timed = TypeVar("_Timed", Sample, Event)
 

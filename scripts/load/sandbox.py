@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from scripts.chaos.exchange import exchange
-from scripts.load.alarm import now_s
+from scripts.load.asking.alarm import now_s
 from scripts.load.record import Event
 from scripts.load.scenario import Fault, Scenario
 from scripts.running import Running

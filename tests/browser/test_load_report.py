@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from scripts.load import thresholds
+from scripts.load.judging import thresholds
 from scripts.load.record import Event, Record, Verdict
 from scripts.load.report import page as page_of
 from scripts.load.report import report

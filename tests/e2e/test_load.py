@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts.keeper import family
-from scripts.load import thresholds
+from scripts.load.judging import thresholds
 from scripts.load.record import Record
 from scripts.processes import running
 from scripts.running import ROOT

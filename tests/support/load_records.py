@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from scripts.load.histogram import Histogram
+from scripts.load.asking.histogram import Histogram
 from scripts.load.record import (
     Admissions,
     Costs,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.baseline import differences
-from scripts.load.figures import NONE, figure
-from scripts.load.measures import MEASURES, Where
+from scripts.load.judging.baseline import differences
+from scripts.load.judging.figures import NONE, figure
+from scripts.load.judging.measures import MEASURES, Where
 from scripts.load.record import Record
 from scripts.load.report.markup import Child, badge, el, section, table
 from scripts.load.report.verdicts import moved

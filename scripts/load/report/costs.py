@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import change, figure, milliseconds, number, size
+from scripts.load.judging.figures import change, figure, milliseconds, number, size
 from scripts.load.record import Record, Sample
 from scripts.load.report import timelines
 from scripts.load.report.bars import bar, stacked

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import milliseconds, number
-from scripts.load.percentiles import Distribution, Unreadable, distribution
+from scripts.load.judging.figures import milliseconds, number
+from scripts.load.judging.percentiles import Distribution, Unreadable, distribution
 from scripts.load.record import Latency
 from scripts.load.report import scales
 from scripts.load.report.drawing import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element, fromstring
 
-from scripts.load.figures import figure, number, seconds
-from scripts.load.measures import MEASURES, Where
+from scripts.load.judging.figures import figure, number, seconds
+from scripts.load.judging.measures import MEASURES, Where
 from scripts.load.record import Record
 from scripts.load.report import comparison, costs, faults, limits, traffic, verdicts
 from scripts.load.report.markup import Child, badge, el, html, table

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import clock
+from scripts.load.judging.figures import clock
 from scripts.load.report import scales
 from scripts.load.report.markup import el
 from scripts.load.report.scales import Scale

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import milliseconds, number, share
+from scripts.load.judging.figures import milliseconds, number, share
 from scripts.load.record import Record, Sales
 from scripts.load.report.bars import bar
 from scripts.load.report.curves import Curve, curves

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import clock
+from scripts.load.judging.figures import clock
 from scripts.load.record import Event, Record
 from scripts.load.report import scales
 from scripts.load.report.drawing import BOTTOM, behind, percent, time_axis

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import figure, number, seconds, share
+from scripts.load.judging.figures import figure, number, seconds, share
 from scripts.load.record import Admissions, Record
 from scripts.load.report.bars import bar, span
 from scripts.load.report.markup import Child, badge, el, section, table

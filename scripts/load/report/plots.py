@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import clock, number
+from scripts.load.judging.figures import clock, number
 from scripts.load.record import Event
 from scripts.load.report import scales
 from scripts.load.report.drawing import (

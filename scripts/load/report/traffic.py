@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from scripts.load.figures import NONE, milliseconds, number, share
-from scripts.load.measures import MEASURES, Where
+from scripts.load.judging.figures import NONE, milliseconds, number, share
+from scripts.load.judging.measures import MEASURES, Where
 from scripts.load.record import KINDS, Kind, Record, Requests
 from scripts.load.report import scales, timelines
 from scripts.load.report.curves import Curve, curves

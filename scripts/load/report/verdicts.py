@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from scripts.load import figures
-from scripts.load.measures import MEASURES, Where
+from scripts.load.judging import figures
+from scripts.load.judging.measures import MEASURES, Where
 from scripts.load.record import Kind, Record, Verdict
 from scripts.load.report.markup import badge, el, facts, section, table
 from scripts.load.report.timelines import groups

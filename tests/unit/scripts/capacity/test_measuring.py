@@ -9,7 +9,7 @@ import pytest
 from scripts.capacity.loads import Measured, middle
 from scripts.capacity.meter import Used, read_idle_s
 from scripts.capacity.validate import Row, per_second, table
-from scripts.load.info import Told
+from scripts.load.watching.info import Told
 
 
 def used(seconds: float, workers_s: float, *, calls: int = 0, idle_s: float = 0.0) -> Used:

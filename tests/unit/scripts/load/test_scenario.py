@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from scripts.load import bounds, scenario, thresholds
+from scripts.load import scenario
+from scripts.load.judging import bounds, thresholds
 from scripts.load.scenario import Group, Scenario, ScenarioInvalid
 from service.settings.limits import LimitSettings
 

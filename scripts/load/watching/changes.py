@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.load.pages import Page
 from scripts.load.record import Event
+from scripts.load.watching.pages import Page
 
 
 class Changes:

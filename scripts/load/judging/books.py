@@ -16,7 +16,7 @@ import psycopg2.extras
 from scripts.chaos import records
 from scripts.chaos.audit import Books, Told, Violation, audit
 from scripts.chaos.exchange import exchange
-from scripts.load.histogram import Histogram
+from scripts.load.asking.histogram import Histogram
 from scripts.load.plan import Bought
 from scripts.load.record import Sales
 from scripts.running import Running

@@ -19,14 +19,14 @@ from collections.abc import Iterator
 
 import uvloop
 
-from scripts.load.alarm import alarm, now_s
-from scripts.load.crowd import Crowd, RouteCrowd
-from scripts.load.histogram import Histogram
-from scripts.load.lanes import SWEEP_S
+from scripts.load.asking.alarm import alarm, now_s
+from scripts.load.asking.crowd import Crowd, RouteCrowd
+from scripts.load.asking.histogram import Histogram
+from scripts.load.asking.lanes import SWEEP_S
+from scripts.load.asking.sale import Purchasers
+from scripts.load.asking.tally import counted
 from scripts.load.plan import READY, Outcome, Plan, Told
-from scripts.load.sale import Purchasers
 from scripts.load.schedule import Closed
-from scripts.load.tally import counted
 
 #: Between two looks whether the last answers have come.
 _LAST_CALL_S = 0.01

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.load.histogram import HIGHEST_US, Histogram
+from scripts.load.asking.histogram import HIGHEST_US, Histogram
 
 VALUES = st.lists(st.integers(0, HIGHEST_US), min_size=1, max_size=200)
 

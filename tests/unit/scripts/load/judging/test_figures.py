@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from scripts.load import figures
+from scripts.load.judging import figures
 
 
 @pytest.mark.parametrize(

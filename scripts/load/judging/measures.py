@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from scripts.load.percentiles import Unreadable, distribution
+from scripts.load.judging.percentiles import Unreadable, distribution
 from scripts.load.record import Admissions, Kind, Latency, Record, Requests, Sales
 
 Unit = Literal["", "ms", "µs", "/s", "%", "tokens", "bytes"]

@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 
-from scripts.load.changes import Changes
-from scripts.load.info import inside_scripts, read_info
-from scripts.load.observe import Observation, Observed, Observer
-from scripts.load.pages import Fleet, Page, read_page
-from scripts.load.parts import Parts, Process, read_ps, read_stat, sorted_out, table
 from scripts.load.record import Sample
+from scripts.load.watching.changes import Changes
+from scripts.load.watching.info import inside_scripts, read_info
+from scripts.load.watching.observe import Observation, Observed, Observer
+from scripts.load.watching.pages import Fleet, Page, read_page
+from scripts.load.watching.parts import Parts, Process, read_ps, read_stat, sorted_out, table
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE = """\

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scripts.load import bounds
-from scripts.load.admissions import Bound
+from scripts.load.judging import bounds
+from scripts.load.judging.admissions import Bound
 from scripts.load.plan import Admitted
 from scripts.load.scenario import Scenario
 from service.admission.models import LimitState, Policy

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from scripts.bench.load import LoadFailed
-from scripts.load import results
-from scripts.load.histogram import Histogram
+from scripts.load.asking.histogram import Histogram
+from scripts.load.asking.tally import counted
+from scripts.load.judging import results
 from scripts.load.plan import Outcome
 from scripts.load.reference import Measured, read_ab, together
-from scripts.load.tally import counted
 
 AB = """\
 Concurrency Level:      50

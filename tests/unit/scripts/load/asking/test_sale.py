@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from scripts.load import scenario
-from scripts.load.alarm import now_s
-from scripts.load.generator import Generator
+from scripts.load.asking.alarm import now_s
+from scripts.load.asking.generator import Generator
+from scripts.load.asking.sale import faults_of_terms
 from scripts.load.plan import Bought, Plan
-from scripts.load.sale import faults_of_terms
 from scripts.loopback import LOOPBACK
 from scripts.mip004 import input_hash
 from tests.support.listening import listening

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.load.baseline import BaselineUnusable, differences, read
+from scripts.load.judging.baseline import BaselineUnusable, differences, read
 from scripts.load.record import Fleet
 from tests.support.load_records import generator, machine, rich, small
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from scripts.load import scenario
-from scripts.load.alarm import alarm, now_s
-from scripts.load.generator import Generator
+from scripts.load.asking.alarm import alarm, now_s
+from scripts.load.asking.generator import Generator
+from scripts.load.asking.tally import histogram_of
 from scripts.load.plan import Outcome, Plan, RouteOutcome
 from scripts.load.principals import By
-from scripts.load.tally import histogram_of
 from scripts.loopback import LOOPBACK
 from tests.support.listening import listening
 

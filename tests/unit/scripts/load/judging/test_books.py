@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scripts.chaos.audit import Violation
-from scripts.load.books import summary
+from scripts.load.judging.books import summary
 from scripts.load.plan import Bought
 from scripts.load.record import Sales
 

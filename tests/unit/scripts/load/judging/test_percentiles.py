@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.load.histogram import Histogram
-from scripts.load.percentiles import Unreadable, decoded, distribution
+from scripts.load.asking.histogram import Histogram
+from scripts.load.judging.percentiles import Unreadable, decoded, distribution
 from tests.support.load_records import latency
 
 #: Made with hdrhistogram 0.10.8: 1, 5, 1000, 5000, 5000 and 70000 µs, up to a minute, 2 digits.

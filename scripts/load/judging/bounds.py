@@ -13,7 +13,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from scripts.load.admissions import Bound, Taken, admissions
+from scripts.load.judging.admissions import Bound, Taken, admissions
 from scripts.load.plan import Admitted
 from scripts.load.record import Admissions
 from scripts.load.scenario import Scenario

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from scripts.load import scenario
-from scripts.load.measures import MEASURES
-from scripts.load.record import Costs, Event, Latency, Record, Reference, Sales, Verdict
-from scripts.load.thresholds import (
+from scripts.load.judging.measures import MEASURES
+from scripts.load.judging.thresholds import (
     FILE,
     Threshold,
     Thresholds,
@@ -21,6 +20,7 @@ from scripts.load.thresholds import (
     judge,
     read,
 )
+from scripts.load.record import Costs, Event, Latency, Record, Reference, Sales, Verdict
 from scripts.running import ROOT
 from tests.support.load_records import (
     admitted,

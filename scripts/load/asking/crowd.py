@@ -8,15 +8,15 @@ from bisect import bisect
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
-from scripts.load.alarm import now_s
-from scripts.load.connection import Answer, Connection
-from scripts.load.histogram import Histogram
-from scripts.load.lanes import Lane, Ticket
+from scripts.load.asking.alarm import now_s
+from scripts.load.asking.connection import Answer, Connection
+from scripts.load.asking.histogram import Histogram
+from scripts.load.asking.lanes import Lane, Ticket
+from scripts.load.asking.tally import GroupTally, RouteTally
 from scripts.load.plan import Plan
 from scripts.load.principals import address
 from scripts.load.scenario import JOB, Group
 from scripts.load.schedule import Closed, arrivals
-from scripts.load.tally import GroupTally, RouteTally
 
 #: So many are opened at once before the run.
 _WARMED_AT_ONCE = 100

@@ -10,11 +10,12 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from scripts.load.figures import figure, number
-from scripts.load.measures import MEASURES, Measure, Where
+from scripts.load.judging.figures import figure, number
+from scripts.load.judging.measures import MEASURES, Measure, Where
 from scripts.load.record import Record, Verdict
+from scripts.running import ROOT
 
-FILE: Final = Path(__file__).resolve().parents[2] / "config" / "load" / "thresholds.toml"
+FILE: Final = ROOT / "config" / "load" / "thresholds.toml"
 BASELINE: Final = "baseline"
 
 

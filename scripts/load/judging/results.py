@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from scripts.load.histogram import Histogram
+from scripts.load.asking.histogram import Histogram
+from scripts.load.asking.tally import histogram_of
 from scripts.load.plan import Outcome, RouteOutcome
 from scripts.load.record import GeneratorState, Offered, Requests
 from scripts.load.scenario import Scenario
-from scripts.load.tally import histogram_of
 
 #: Of one core. Beyond it a process has no room for the moments when much comes at once.
 MOST_CPU_SHARE = 0.85

@@ -8,8 +8,8 @@ from array import array
 from collections import Counter
 from collections.abc import Callable
 
-from scripts.load.connection import Answer
-from scripts.load.histogram import Histogram
+from scripts.load.asking.connection import Answer
+from scripts.load.asking.histogram import Histogram
 from scripts.load.plan import Admitted, Counted, GroupSecond, RouteOutcome
 from scripts.load.record import Kind
 

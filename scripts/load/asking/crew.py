@@ -57,7 +57,7 @@ async def crew(plans: Sequence[Plan]) -> AsyncIterator[Crew]:
         for plan in plans:
             member = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "scripts.load.generator"),
+                *("-m", "scripts.load.asking.generator"),
                 cwd=ROOT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

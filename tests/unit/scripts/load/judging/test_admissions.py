@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scripts.load.admissions import Bound, Taken, admissions, fairness, worst_window
+from scripts.load.judging.admissions import Bound, Taken, admissions, fairness, worst_window
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 12)).map(lambda s: (s[0] / 2, (s[0] + s[1]) / 2)),

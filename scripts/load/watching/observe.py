@@ -19,11 +19,11 @@ import aiohttp
 
 from scripts import running
 from scripts.fleet import control
-from scripts.load.changes import Changes
-from scripts.load.info import Server
-from scripts.load.pages import Fleet, read_page
-from scripts.load.parts import PARTS, Parts
 from scripts.load.record import Costs, Event, Sample
+from scripts.load.watching.changes import Changes
+from scripts.load.watching.info import Server
+from scripts.load.watching.pages import Fleet, read_page
+from scripts.load.watching.parts import PARTS, Parts
 
 INTERVAL_S: Final = 1.0
 PAGES_INTERVAL_S: Final = 2.0

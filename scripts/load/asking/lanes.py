@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from scripts.load.alarm import now_s
-from scripts.load.connection import Answer, Connection
+from scripts.load.asking.alarm import now_s
+from scripts.load.asking.connection import Answer, Connection
 
 #: A connection that was idle for longer may just be being closed by the other side (75 s there).
 MOST_IDLE_S = 50.0

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Literal
 
-from scripts.load.alarm import now_s
-from scripts.load.connection import Answer, Connection
-from scripts.load.crowd import Asked, Crowd
-from scripts.load.lanes import Lane, Ticket
+from scripts.load.asking.alarm import now_s
+from scripts.load.asking.connection import Answer, Connection
+from scripts.load.asking.crowd import Asked, Crowd
+from scripts.load.asking.lanes import Lane, Ticket
 from scripts.load.plan import Bought, Plan
 from scripts.load.scenario import Group, Purchase
 from scripts.mip004 import input_hash

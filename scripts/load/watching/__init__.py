@@ -1,0 +1,1 @@
+"""What the fleet does meanwhile, seen from outside."""
