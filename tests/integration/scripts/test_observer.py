@@ -19,8 +19,8 @@ from scripts.capacity.loads import told_per_s
 from scripts.capacity.measure import OneWorker, Scale
 from scripts.capacity.meter import Meter, between
 from scripts.devservers import EmbeddedValkey
-from scripts.load.info import Server
-from scripts.load.observe import Observation, Observed, Observer
+from scripts.load.watching.info import Server
+from scripts.load.watching.observe import Observation, Observed, Observer
 from scripts.stack import Stack, stack
 from tests.support.servers import scratch_directory
 
