@@ -83,9 +83,10 @@ async def test_what_requests_take_is_seen_by_part(start: Start, redis_url: str) 
         part for part, used_s in last.cpu_s.items() if used_s >= 0
     }
     assert last.cpu_s["workers"] > 0
-    assert STATUSES <= last.queries <= STATUSES + 100
-    # One after the other: each is a call of its own, and the service has a few besides.
-    assert asked <= last.redis_commands <= asked + 100
+    # One after the other: each is a call of its own. The service's own loops go on besides.
+    besides = 100 + 60 * last.at
+    assert STATUSES <= last.queries <= STATUSES + besides
+    assert asked <= last.redis_commands <= asked + besides
     assert 50 * asked <= last.redis_bytes <= 2_000 * asked
     assert last.pool_size == 20
     assert (last.breaker, last.shed, last.denied_locally) == ("closed", 0, 0)
