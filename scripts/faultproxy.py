@@ -11,6 +11,7 @@ It runs in the loop of the test, works with asyncio and uvloop, and closes every
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from typing import Self
@@ -190,7 +191,8 @@ class FaultProxy:
                 continue
             await loop.sock_sendall(sink, data)
         await self._flowing.wait()
-        sink.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # it is gone: nobody need be told
+            sink.shutdown(socket.SHUT_WR)
 
 
 class _Reply:
