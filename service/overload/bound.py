@@ -47,13 +47,13 @@ class Bound:
         self._most = max(self._most, in_flight)
 
     def look(self) -> None:
-        """What three of four samples were above counts: then there was always somebody waiting.
-
-        One request that computes for long is no overload, and to let in fewer than can be served
-        would be none of use.
+        """Before there is a limit, what three of four samples were above counts: then there was
+        always somebody waiting, and not only one request that computed for long. What is held to
+        then is the middle, as half of those let in meet more than that.
         """
         delays, self._delays = sorted(self._delays), []
-        self.delay_s = delays[(len(delays) - 1) // 4]
+        part = 4 if self._limit.value is None else 2
+        self.delay_s = delays[(len(delays) - 1) // part]
         self._limit.look(self.delay_s, in_flight=self._most, pressed=self.refused > 0)
         self.usual = max(self._most, self.usual * FADING)
         self._most = self.refused = 0

@@ -14,7 +14,9 @@ import math
 
 #: No limit until the wait is so many times as long as it may be: what is held to then is stricter
 #: than what is borne before, or it would come and go, and small troubles would cost refusals.
-ALARM = 4.0
+ALARM = 10.0
+#: No limit below: so few keep a worker busy even if they wait for others now and then.
+FLOOR = 6
 #: No single look takes more than half: it may have been a stroke of bad luck.
 MOST_CUT = 0.5
 #: Looks without anybody turned away and with short waits, after which the limit is lifted.
@@ -25,6 +27,7 @@ class AdaptiveLimit:
     """``value`` is None while there is none. Pure: ``look`` is told all it needs."""
 
     def __init__(self, *, target_s: float, least: int) -> None:
+        """No more than ``least`` in flight never give cause for a limit."""
         self._target_s = target_s
         self._least = least
         self._calm = 0
@@ -54,11 +57,11 @@ class AdaptiveLimit:
     def alarm(self, in_flight: int) -> None:
         """Far too many, so suddenly that the next look would come too late."""
         if self.value is None and in_flight > self._least:
-            self.value = max(self._least, in_flight * MOST_CUT)
+            self.value = max(FLOOR, in_flight * MOST_CUT)
             self._calm = 0
 
     def _cut(self, base: float, delay_s: float) -> float:
-        return max(self._least, base * max(MOST_CUT, self._target_s / delay_s))
+        return max(FLOOR, base * max(MOST_CUT, self._target_s / delay_s))
 
     def __repr__(self) -> str:
         return f"<AdaptiveLimit {'none' if self.value is None else int(self.value)}>"
