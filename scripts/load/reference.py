@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ from scripts.load.record import Reference
 from scripts.load.scenario import Scenario
 from scripts.load.schedule import Closed
 
-_WRK_THREADS = 12
+#: More of them than cores take time from the service they share those with: with 12 threads on two
+#: cores wrk had 14,500 answers a second, with 2 it had 22,000, of the same fleet.
+_WRK_THREADS = min(12, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
