@@ -3,7 +3,8 @@
 A job that has ended never changes what is told of it (no statement leads out of its state; funds
 that come late, the settlement and the chain's word are not shown), so the bytes are right for ever
 and need no age. Only what is done by hand can prove them wrong: any change of a finished job is
-notified and drops its answer.
+notified and drops its answer. Where messages may have been missed, answers are doubted: read once
+more before they are given, unless they cannot be read.
 
 Not shared through Redis: an answer is read once by each worker that is asked for it, by primary key
 and together with others. Asking Redis first would cost every one of those reads a round trip more,
@@ -41,12 +42,16 @@ class KeptAnswers:
         self._most = most
         self._most_bytes = most_bytes
         self._answers: OrderedDict[UUID, Shown] = OrderedDict()
+        self._doubted: set[UUID] = set()
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    def get(self, job_id: UUID) -> Shown | None:
+    def get(self, job_id: UUID, *, doubted: bool = False) -> Shown | None:
+        """``doubted``: even if it is."""
+        if not doubted and job_id in self._doubted:
+            return None
         shown = self._answers.get(job_id)
         if shown is not None:
             self._answers.move_to_end(job_id)
@@ -60,17 +65,17 @@ class KeptAnswers:
         self._answers[job_id] = shown
         self.bytes += _size(shown)
         while self.bytes > self._most_bytes or len(self._answers) > self._most:
-            _, oldest = self._answers.popitem(last=False)
-            self.bytes -= _size(oldest)
+            self.drop(next(iter(self._answers)))
 
     def drop(self, job_id: UUID) -> None:
+        self._doubted.discard(job_id)
         shown = self._answers.pop(job_id, None)
         if shown is not None:
             self.bytes -= _size(shown)
 
-    def clear(self) -> None:
-        self._answers.clear()
-        self.bytes = 0
+    def doubt(self) -> None:
+        """All of them."""
+        self._doubted = set(self._answers)
 
     def __repr__(self) -> str:
         return f"<KeptAnswers {len(self)}, {self.bytes} bytes>"

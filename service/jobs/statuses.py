@@ -36,9 +36,12 @@ class Statuses:
         self._reads = StatusReads(repository.statuses, on_query=counts.queried)
         self._waiting = Waiting(self._reads.ask, most=most_waiting)
 
-    def final(self, job_id: UUID, *, flow_uid: UUID) -> Shown | None:
-        """What was answered about this job of this flow, if it has ended; raises UnknownJob."""
-        shown = self._kept.get(job_id)
+    def final(self, job_id: UUID, *, flow_uid: UUID, doubted: bool = False) -> Shown | None:
+        """What was answered about this job of this flow, if it has ended; raises UnknownJob.
+
+        ``doubted``: even if news of it may have been missed, for when nothing better can be had.
+        """
+        shown = self._kept.get(job_id, doubted=doubted)
         if shown is None:
             return None
         self._counts.answered("cache")
@@ -107,7 +110,7 @@ class Statuses:
 
     def gap(self) -> None:
         """Messages may have been missed."""
-        self._kept.clear()
+        self._kept.doubt()
         self._waiting.gap()
 
     def release(self) -> None:

@@ -112,6 +112,10 @@ async def test_final_answers_outlast_the_database(
     open_path = f"/text-summary/status?job_id={(await gate.buy())['id']}"
     server.kill()
     assert await (await gate.get(path)).text() == before
+    # Nor does it matter that news of them may have been missed.
+    gate.app[keys.STATUSES].gap()
+    assert await (await gate.get(path)).text() == before
+    assert await (await gate.get(f"{path}&wait=1")).text() == before
     body = await problem(await gate.get(open_path), 503, "database-unavailable")
     assert body["retryable"] is True
 

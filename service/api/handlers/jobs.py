@@ -12,7 +12,7 @@ from service import deadline
 from service.api import answers, json_body, keys, parameters, schemas
 from service.api.handlers.flows import resolve
 from service.api.rendered import Rendered, start_of
-from service.errors import FieldError, InvalidInput
+from service.errors import DatabaseUnavailable, FieldError, InvalidInput
 from service.jobs.kept import Shown
 from service.jobs.models import Job, JobState, StartCommand, Status
 
@@ -62,12 +62,18 @@ async def status(request: web.Request) -> web.StreamResponse:
     statuses = request.app[keys.STATUSES]
     shown = statuses.final(job_id, flow_uid=flow.uid)
     if shown is None:
-        if wait_s > 0:
-            found = await _waited_for(request, job_id, flow.uid, wait_s)
+        try:
+            if wait_s > 0:
+                found = await _waited_for(request, job_id, flow.uid, wait_s)
+            else:
+                found = await statuses.read(job_id, flow_uid=flow.uid)
+        except DatabaseUnavailable:
+            shown = statuses.final(job_id, flow_uid=flow.uid, doubted=True)
+            if shown is None:
+                raise
         else:
-            found = await statuses.read(job_id, flow_uid=flow.uid)
-        shown = shown_of(found)
-        statuses.keep(found, shown)
+            shown = shown_of(found)
+            statuses.keep(found, shown)
     return _told(request, shown)
 
 

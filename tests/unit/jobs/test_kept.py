@@ -59,5 +59,16 @@ def test_dropped_answers_give_their_bytes_back() -> None:
     kept.drop(first)
     assert kept.get(first) is None
     assert kept.bytes == 10 + OVERHEAD_BYTES
-    kept.clear()
-    assert (len(kept), kept.bytes) == (0, 0)
+
+
+def test_doubted_answers_are_given_only_to_who_takes_them() -> None:
+    kept = KeptAnswers()
+    first, second = fill(kept, 2)
+    kept.doubt()
+    assert kept.get(first) is None
+    assert kept.get(first, doubted=True) is not None
+    kept.put(first, Shown(FLOW, b"read anew", '"tag"'))
+    assert kept.get(first) is not None
+    assert kept.get(second) is None
+    kept.drop(second)
+    assert kept.get(second, doubted=True) is None
