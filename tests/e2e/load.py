@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
+
+from tests.support.waiting import until
 
 #: Between two requests of one client.
 PAUSE_S = 0.03
@@ -37,10 +39,13 @@ class Got:
 
 @dataclass
 class Load:
-    """Clients that ask over and over, each for one kind of thing."""
+    """Clients that ask over and over, each for one kind of thing on a connection of its own.
+
+    So a client has one worker for as long as nothing ends its connection.
+    """
 
     url: str
-    session: aiohttp.ClientSession
+    sessions: list[aiohttp.ClientSession] = field(default_factory=list)
     answers: list[Got] = field(default_factory=list)
 
     def since(self, began_s: float, *kinds: str) -> list[Got]:
@@ -51,11 +56,13 @@ class Load:
             if got.began_s >= began_s and (not kinds or got.kind in kinds)
         ]
 
-    async def ask(self, kind: str, method: str, path: str, body: Any = None) -> Got:
+    async def ask(
+        self, session: aiohttp.ClientSession, kind: str, method: str, path: str, body: Any = None
+    ) -> Got:
         began_s = time.monotonic()
         status, problem, headers = 0, {}, {}
         try:
-            async with self.session.request(method, self.url + path, json=body) as response:
+            async with session.request(method, self.url + path, json=body) as response:
                 status, headers = response.status, dict(response.headers)
                 content = await response.read()
                 if response.content_type == "application/problem+json":
@@ -68,12 +75,6 @@ class Load:
         return got
 
 
-async def _over_and_over(ask: Callable[[], Awaitable[Got]], pause_s: float) -> None:
-    while True:
-        await ask()
-        await asyncio.sleep(pause_s)
-
-
 @asynccontextmanager
 async def mixed_load(
     url: str, job_id: str, *, clients: int = 3, pause_s: float = PAUSE_S
@@ -82,30 +83,32 @@ async def mixed_load(
     sales.
     """
     text = {"input_data": {"text": "Bees make honey. Bees live in hives."}}
+    load = Load(url)
+    asked: dict[str, Callable[[], tuple[str, str, Any]]] = {
+        "flow": lambda: ("GET", "/flows/text-summary", None),
+        "schema": lambda: ("GET", "/text-summary/input_schema", None),
+        "status": lambda: ("GET", f"/text-summary/status?job_id={job_id}", None),
+        "lookup": lambda: ("GET", f"/text-summary/status?job_id={uuid4()}", None),
+        "free": lambda: ("POST", "/text-summary+free/start_job", text),
+        "paid": lambda: (
+            "POST",
+            "/text-summary/start_job",
+            {**text, "identifier_from_purchaser": secrets.token_hex(8)},
+        ),
+    }
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(PATIENCE_S),
-                connector=aiohttp.TCPConnector(limit=0),
+
+        async def client(kind: str) -> None:
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE_S))
             )
-        )
-        load = Load(url, session)
-        kinds: dict[str, Callable[[], Awaitable[Got]]] = {
-            "flow": lambda: load.ask("flow", "GET", "/flows/text-summary"),
-            "schema": lambda: load.ask("schema", "GET", "/text-summary/input_schema"),
-            "status": lambda: load.ask("status", "GET", f"/text-summary/status?job_id={job_id}"),
-            "lookup": lambda: load.ask("lookup", "GET", f"/text-summary/status?job_id={uuid4()}"),
-            "free": lambda: load.ask("free", "POST", "/text-summary+free/start_job", text),
-            "paid": lambda: load.ask(
-                "paid", "POST", "/text-summary/start_job",
-                {**text, "identifier_from_purchaser": secrets.token_hex(8)},
-            ),
-        }  # fmt: skip
-        asking = [
-            asyncio.create_task(_over_and_over(ask, pause_s))
-            for ask in kinds.values()
-            for _ in range(clients)
-        ]
+            load.sessions.append(session)
+            while True:
+                await load.ask(session, kind, *asked[kind]())
+                await asyncio.sleep(pause_s)
+
+        asking = [asyncio.create_task(client(kind)) for kind in asked for _ in range(clients)]
+        await until(lambda: len(load.sessions) == len(asking))
         try:
             yield load
         finally:

@@ -67,7 +67,8 @@ async def traffic(fleet: Fleet, *, purchasers: int = PURCHASERS) -> AsyncIterato
     tally, over = Tally(), asyncio.Event()
     async with Purchasers([fleet.url], tally, random.Random(7)) as buyers:
         async with mixed_load(fleet.url, job.body["id"], clients=1, pause_s=PAUSE_S) as load:
-            load.session._retry_connection = False
+            for session in load.sessions:
+                session._retry_connection = False
             buying = [
                 asyncio.create_task(_keep_buying(buyers, over, number))
                 for number in range(purchasers)
