@@ -197,12 +197,12 @@ class TestModes:
 
     async def test_overloaded(self, open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(overload_module, "QUIET_S", 1.0)
-        # Any wait is too long here, and two requests at once are too many.
+        # Any wait is too long here, and two requests at once give cause for a limit.
         load = {"queue_delay": 1e-6, "least_requests": 1}
         gate = await open_gate(limits=UNLIMITED, overload=load)
         await comes(gate)
         overload = gate.app[keys.OVERLOAD]
-        in_hand = [overload.enter(Priority.READ, "ip:192.0.2.1") for _ in range(5)]
+        in_hand = [overload.enter(Priority.READ, "ip:192.0.2.1") for _ in range(20)]
         async with asyncio.timeout(10):
             while (await gate.get("/flows")).status != 503:
                 await asyncio.sleep(0.01)
