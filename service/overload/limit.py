@@ -16,7 +16,7 @@ import math
 #: than what is borne before, or it would come and go, and small troubles would cost refusals.
 ALARM = 10.0
 #: No limit below: so few keep a worker busy even if they wait for others now and then.
-FLOOR = 4
+FLOOR = 6
 #: No single look takes more than half: it may have been a stroke of bad luck.
 MOST_CUT = 0.5
 #: Looks without anybody turned away and with short waits, after which the limit is lifted.
