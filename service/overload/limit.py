@@ -14,7 +14,7 @@ import math
 
 #: No limit until the wait is so many times as long as it may be: what is held to then is stricter
 #: than what is borne before, or it would come and go, and small troubles would cost refusals.
-ALARM = 10.0
+ALARM = 4.0
 #: No limit below: so few keep a worker busy even if they wait for others now and then.
 FLOOR = 6
 #: No single look takes more than half: it may have been a stroke of bad luck.
