@@ -134,7 +134,7 @@ class Meter:
         )  # fmt: skip
 
     def _counts(self) -> tuple[int, float]:
-        time.sleep(HANDED_OVER_S)
+        time.sleep(HANDED_OVER_S)  # until the page has what was counted so far
         with urllib.request.urlopen(self._page, timeout=10) as answer:  # noqa: S310 (loopback)
             text = answer.read().decode()
         return read_page(text).queries, sum(map(float, _ATTEMPTS.findall(text)))

@@ -19,7 +19,9 @@ _INPUT = {"text": "Bees make honey. Bees live in hives. A hive has one queen."}
 _EACH = 5
 #: Apart from all clients of a run: no scenario has so many.
 _FIRST = 8_000_000
-_TIMEOUT_S, _PATIENCE_S, _LOOK_S = 30.0, 30.0, 0.1
+_TIMEOUT_S, _PATIENCE_S = 30.0, 30.0
+#: Any change of its status ends a wait: then there is a pause before the next look.
+_LOOK_S = 0.1
 
 
 class StockFailed(Exception):

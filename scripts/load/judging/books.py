@@ -21,6 +21,7 @@ from scripts.load.plan import Bought
 from scripts.load.record import Sales
 from scripts.running import Running
 
+#: Between two looks whether the fleet has ended its last jobs: it is asked, it does not tell.
 _LOOK_S = 0.5
 _FINDINGS = 12
 #: Rules of the audit by what they mean to a purchaser; the others are told as findings alone.
