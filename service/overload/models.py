@@ -16,11 +16,10 @@ class Priority(IntEnum):
     OTHER = 2
     STATUS = 3
     READ = 4
-    HEALTH = 5
 
 
 #: By route class; all others are OTHER. What is counted against no one (probes) is never asked.
-PRIORITIES: Mapping[str, Priority] = {
+PRIORITIES: Mapping[str, Priority | None] = {
     # A run not yet bought is lost to nobody; it can be bought a second later, or elsewhere.
     "start_job": Priority.SALE,
     "provide_input": Priority.INPUT,
@@ -30,7 +29,8 @@ PRIORITIES: Mapping[str, Priority] = {
     "input_schema": Priority.READ,
     "demo": Priority.READ,
     "availability": Priority.READ,
-    "health": Priority.HEALTH,
+    # Rendered once a second: a refusal would cost more than the answer does.
+    "health": None,
 }
 
 #: The part of a limit that each kind may fill, all kinds counted together. More than one: of what
@@ -41,7 +41,6 @@ SHARES: Mapping[Priority, float] = {
     Priority.OTHER: 0.7,
     Priority.STATUS: 1.0,
     Priority.READ: 2.0,
-    Priority.HEALTH: 4.0,
 }
 #: Those that need a database connection each. Statuses are read together or known already, other
 #: reads have a lane of their own.
@@ -51,8 +50,8 @@ OF_DATABASE = frozenset({Priority.SALE, Priority.INPUT})
 Short = Literal["worker", "database"]
 
 
-def priority_of(route_class: str) -> Priority:
-    """The kind of a request, by the class of its route."""
+def priority_of(route_class: str) -> Priority | None:
+    """The kind of a request, by the class of its route; None: never turned away."""
     return PRIORITIES.get(route_class, Priority.OTHER)
 
 

@@ -116,7 +116,6 @@ def test_sales_go_first_and_reads_of_what_is_cached_last(desk: Desk) -> None:
     assert desk.fill(Priority.INPUT) == 10
     assert desk.fill(Priority.STATUS) == 30
     assert desk.fill(Priority.READ) == 100
-    assert desk.fill(Priority.HEALTH, tries=5) == 5
     assert desk.seen.refused["sale", "worker"] == 2000
 
 
@@ -298,5 +297,5 @@ def test_every_route_class_has_a_kind() -> None:
     assert kinds["provide_input"] is Priority.INPUT
     assert kinds["status"] is Priority.STATUS
     assert kinds["flows"] is kinds["demo"] is kinds["input_schema"] is Priority.READ
-    assert kinds["health"] is Priority.HEALTH
+    assert kinds["health"] is None  # never turned away
     assert kinds["default"] is kinds["assets"] is kinds["health_detailed"] is Priority.OTHER
