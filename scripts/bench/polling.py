@@ -25,13 +25,14 @@ class Client(asyncio.Protocol):
 
     def __init__(self, told: Callable[[Client], None]) -> None:
         self._told = told
+        self.path = ""
         self.answer = b""
         self.over = asyncio.Event()
         self.asked_s = 0.0
         self.answered_s: float | None = None
 
     def ask(self, path: str) -> None:
-        self.answer, self.answered_s = b"", None
+        self.path, self.answer, self.answered_s = path, b"", None
         self.over.clear()
         self.asked_s = time.monotonic()
         self.transport.write(f"GET {path} HTTP/1.1\r\nHost: tollgate\r\n\r\n".encode())

@@ -105,6 +105,7 @@ def worker(servers: Servers) -> Iterator[Worker]:
             "TOLLGATE_SERVER__ROLE": "web",
             "TOLLGATE_SERVER__WORKERS": "1",
             "TOLLGATE_SERVER__DRAIN_DELAY": "0",
+            "TOLLGATE_OVERLOAD__LEAST_REQUESTS": "16",  # as in service
         }
         command = (sys.executable, "-m", "service")
         subprocess.run([*command, "flows", "import", FLOWS], cwd=ROOT, env=environment, check=True)
@@ -118,10 +119,12 @@ def worker(servers: Servers) -> Iterator[Worker]:
 async def test_two_thousand_wait_for_little_and_are_told_at_once(worker: Worker) -> None:
     jobs = worker.sql(OPEN_JOBS, JOBS, FLOW)
     before_bytes = resident_bytes(worker.pid)
-    async with clients(worker.replica.port, CLIENTS) as crowd:
+    coming = Coming()
+    async with clients(worker.replica.port, CLIENTS, coming.answered) as crowd:
         for number, client in enumerate(crowd):
             client.ask(f"/{FLOW}/status?job_id={jobs[number // EACH]}&wait=25")
         await waiting(worker, CLIENTS)
+        coming.over = True
         assert (resident_bytes(worker.pid) - before_bytes) / CLIENTS < 100_000
         first, second = crowd[:EACH], crowd[EACH : 2 * EACH]
         staying, leaving = crowd[2 * EACH : -500], crowd[-500:]
@@ -144,6 +147,22 @@ async def test_two_thousand_wait_for_little_and_are_told_at_once(worker: Worker)
         await answered(staying, within_s=8)
         assert {client.status for client in staying} == {200}
         assert all("\r\nConnection: close" in client.head for client in staying)
+
+
+class Coming:
+    """So many at once may be too many: until all have come, who is told to come again later does,
+    and who has waited in vain asks again.
+    """
+
+    over = False
+
+    def answered(self, client: Client) -> None:
+        if self.over:
+            return
+        later = re.search(r"Retry-After: (\d+)", client.head)
+        assert client.status == (503 if later else 200), client.answer
+        pause_s = int(later[1]) if later else 0
+        asyncio.get_running_loop().call_later(pause_s, client.ask, client.path)
 
 
 async def only_those_concerned_are_told(
