@@ -44,6 +44,7 @@ class Master(Arbiter):  # type: ignore[misc]
         #: Workers up to this age are to be replaced.
         self._outdated_age = 0
         self._not_before_s = 0.0
+        self._stopping = False
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         if sig in {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
@@ -88,14 +89,30 @@ class Master(Arbiter):  # type: ignore[misc]
             self.kill_worker(worker.pid, signal.SIGTERM)
 
     def reap_workers(self) -> None:
-        try:
-            super().reap_workers()
-        except HaltServer as halt:
-            # Of a first start that is all there is to do; of a later one the others know nothing.
-            if not any(worker.standing.ready for worker in self.WORKERS.values()):
-                raise
-            log.error("worker_not_started", reason=halt.reason, again_in_s=AGAIN_S)
-            self._not_before_s = time.monotonic() + AGAIN_S
+        while True:
+            known = list(self.WORKERS.values())
+            try:
+                super().reap_workers()
+            except HaltServer as halt:
+                # gunicorn has let go of the worker that could not start, and skipped its clean-up.
+                for worker in known:
+                    if worker.pid not in self.WORKERS and not worker.standing.gone:
+                        worker.tmp.close()
+                        self.worker_gone(worker)
+                if self._stopping:
+                    continue
+                # Of a first start that is all there is to do; of a later one the others know
+                # nothing.
+                if not any(worker.standing.ready for worker in self.WORKERS.values()):
+                    raise
+                log.error("worker_not_started", reason=halt.reason, again_in_s=AGAIN_S)
+                self._not_before_s = time.monotonic() + AGAIN_S
+            else:
+                return
+
+    def stop(self, graceful: bool = True) -> None:
+        self._stopping = True  # a worker that could not start is no reason any more
+        super().stop(graceful)
 
     def kill_worker(self, pid: int, sig: int) -> None:
         if sig == signal.SIGTERM and (worker := self.WORKERS.get(pid)):
@@ -119,6 +136,7 @@ class Master(Arbiter):  # type: ignore[misc]
 
     def worker_gone(self, worker: Worker) -> None:
         """Clean up after a worker, however it ended."""
+        worker.standing.gone = True
         try:
             shared_counts.take_over(self._metrics, worker.pid)
         except Exception:  # its counts stay in its own files, and the others must be looked after

@@ -14,8 +14,9 @@ class Standing:
 
     def __init__(self) -> None:
         self._bytes = mmap.mmap(-1, 2)
-        #: For the master alone: it has been told to leave.
+        #: For the master alone: it has been told to leave; it has ended and is cleaned up after.
         self.told = False
+        self.gone = False
 
     def __repr__(self) -> str:
         return f"<Standing {('starting', 'ready', 'tired')[self._bytes[_STATE]]}>"

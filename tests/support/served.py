@@ -50,6 +50,11 @@ class Served:
         living = {process.pid for process in running()}
         return {pid for pid, parent in parents() if parent == self.process.pid} & living
 
+    def counting(self) -> set[int]:
+        """The workers, living or not, whose own files of counts are there."""
+        files = (self.folder / "metrics").glob("*/*.db")
+        return {int(pid) for file in files if (pid := file.stem.rpartition("_")[2]).isdigit()}
+
     def configure(self, **server: object) -> None:
         lines = [f"{name} = {json.dumps(value)}" for name, value in server.items()]
         (self.folder / "tollgate.toml").write_text("\n".join(["[server]", *lines]))

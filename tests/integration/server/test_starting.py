@@ -64,15 +64,24 @@ async def test_address_of_another_machine_is_one_line_and_the_end(start: Start) 
     assert len(served.text.splitlines()) == 1
 
 
-async def test_fault_found_by_a_worker_stops_the_start_without_a_stack(start: Start) -> None:
-    async with start(ready=False, default_flow="misconfigured") as served:
+@pytest.mark.parametrize("workers", [1, 4])
+async def test_fault_found_by_workers_stops_the_start_without_a_stack(
+    start: Start, workers: int
+) -> None:
+    async with start(ready=False, default_flow="misconfigured", workers=workers) as served:
         assert await served.ended() == 2
     assert "tollgate: first fault\ntollgate: second fault\n" in served.text
     assert "Traceback" not in served.text
 
 
-async def test_bug_in_the_start_ends_it_instead_of_starting_for_ever(start: Start) -> None:
-    async with start(ready=False, default_flow="broken") as served:
+@pytest.mark.parametrize("workers", [1, 4])
+async def test_bug_in_the_start_ends_it_instead_of_starting_for_ever(
+    start: Start, workers: int
+) -> None:
+    async with start(ready=False, default_flow="broken", workers=workers) as served:
         assert await served.ended() == 1
+        assert served.workers() == set()
     assert "a bug at start" in served.text
+    assert "HaltServer" not in served.text
+    assert list((served.folder / "metrics").iterdir()) == []
     assert not served.events("worker_ready")

@@ -104,6 +104,8 @@ async def test_successor_that_cannot_start_leaves_its_predecessor_serving(start:
         served.configure(workers=1, default_flow="broken")
         served.process.send_signal(signal.SIGHUP)
         await until(lambda: bool(served.events("worker_not_started")))
+        # Each attempt of a successor would leave its files.
+        await until(lambda: served.counting() == {old})
         assert json.loads((await served.get(f"{served.public}/about"))[1])["worker"] == old
         served.configure(workers=1, default_flow="mended")
         served.process.send_signal(signal.SIGHUP)

@@ -41,9 +41,9 @@ async def applications(settings: Settings) -> Applications:
         raise ConfigurationError("first fault\nsecond fault")
     while settings.server.default_flow == "slow-start" and not (NOTES / "may-start").exists():
         await asyncio.sleep(0.02)
+    metrics = Metrics(CollectorRegistry())
     if settings.server.default_flow == "broken":
         raise ValueError("a bug at start")
-    metrics = Metrics(CollectorRegistry())
     draining = asyncio.Event()
 
     async def about(_request: web.Request) -> web.Response:
