@@ -94,15 +94,22 @@ class Overload:
 
     # --- on the way of a request ----------------------------------------------------------------
 
-    def enter(self, priority: Priority, principal: str) -> Short | None:
-        """None: it may come in, and is to ``leave`` when it goes. Else what is too little."""
+    def enter(self, priority: Priority | None, principal: str) -> Short | None:
+        """None: it may come in, and is to ``leave`` when it goes. Else what is too little.
+
+        What has no priority is never turned away.
+        """
+        if priority is None:
+            return None
         if self._in_flight >= self._at_ease and (short := self._short(priority, principal)):
             return short
         self._in_flight += 1
         self._of_kind[priority] += 1
         return None
 
-    def leave(self, priority: Priority) -> None:
+    def leave(self, priority: Priority | None) -> None:
+        if priority is None:
+            return
         self._in_flight -= 1
         self._of_kind[priority] -= 1
 

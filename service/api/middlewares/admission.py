@@ -49,16 +49,13 @@ async def admission(request: web.Request, handler: Handler) -> web.StreamRespons
     if (refused := gate.refusal_at_once(record, charges)) is not None:
         return refused
     priority = priority_of(name)
-    if priority is not None:
-        short = overload.enter(priority, record.client.principal)
-        if short is not None:
-            return await turned_away(overload, record, short, fast=False)
+    if (short := overload.enter(priority, record.client.principal)) is not None:
+        return await turned_away(overload, record, short, fast=False)
     try:
         refused = await gate.refusal(record, charges)
         return refused if refused is not None else await handler(request)
     finally:
-        if priority is not None:
-            overload.leave(priority)
+        overload.leave(priority)
 
 
 class Gate(Generic[Refusal]):

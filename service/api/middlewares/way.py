@@ -182,7 +182,7 @@ async def _answer(
     request: web.Request, stop: Stop, record: RequestRecord, parts: _Parts
 ) -> web.StreamResponse:
     """The answer, whatever happens: errors > deadline > admission > handler."""
-    gate, priority, task, over = parts.gate, stop.priority, None, False
+    gate, task, over = parts.gate, None, False
     entered: Overload | None = None
     charges: Sequence[Charge] = ()
     try:
@@ -193,11 +193,10 @@ async def _answer(
             if refused is not None:
                 Doorman.call(request, _Again(stop, parts, gate, request).refuse)
                 return refused
-            if priority is not None:
-                short = gate.overload.enter(priority, record.client.principal)
-                if short is not None:
-                    return await turned_away(gate.overload, record, short, fast=True)
-                entered = gate.overload
+            short = gate.overload.enter(stop.priority, record.client.principal)
+            if short is not None:
+                return await turned_away(gate.overload, record, short, fast=True)
+            entered = gate.overload
         try:
             limit_s = wanted_s(request, parts.timeout_s)
             budget = give_budget(record, limit_s)
@@ -208,8 +207,8 @@ async def _answer(
             response = refused or await stop.handler(request)
         finally:
             over = parts.sweep.leave(task)
-            if priority is not None and entered is not None:
-                entered.leave(priority)
+            if entered is not None:
+                entered.leave(stop.priority)
         if over:
             check_late(response)
         return response

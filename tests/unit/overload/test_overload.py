@@ -284,6 +284,15 @@ async def test_switched_off_it_never_samples() -> None:
     overload.stop()
 
 
+def test_what_has_no_priority_is_let_in_and_counts_nowhere(desk: Desk) -> None:
+    desk.overloaded(100)
+    assert [desk.overload.enter(None, "ip:192.0.2.1") for _ in range(500)] == [None] * 500
+    assert desk.overload.status().in_flight == 0
+    assert desk.fill(Priority.SALE) == 50
+    desk.overload.leave(None)
+    assert desk.overload.status().in_flight == 50
+
+
 def test_stopping_lets_all_in(desk: Desk) -> None:
     desk.overloaded(100)
     desk.overload.stop()
