@@ -28,6 +28,13 @@ PAYMENT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 
 #: Runs last from milliseconds (built-in flows) to an hour.
 RUN_BUCKETS_S = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 1800, 3600)
 BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
+#: There at 0 from the start: rates do not see the first of a series that begins with it.
+BREAKER_STEPS = (
+    ("open", "failures"),
+    ("half-open", "recovery"),
+    ("closed", "probe-ok"),
+    ("open", "probe-failed"),
+)
 
 
 class Metrics:
@@ -83,6 +90,8 @@ class Metrics:
             "to",
             "cause",
         )
+        for to, cause in BREAKER_STEPS:
+            self.breaker_transitions.labels("payment", to, cause)
         self.payment_calls = self._counter(
             "payment_calls",
             "Calls to the payment service. operation: create, find, resolve, changes, submit,"

@@ -91,8 +91,12 @@ class WorkerCounts:
         self._starts.inc()
 
     def stopped(self) -> None:
-        """This worker ends because it was told to."""
+        """This worker ends because it was told to.
+
+        From now on it is none that lives: starts less stops less living ones are the dead.
+        """
         self._stops.inc()
+        self._workers.set(0)
 
     def late(self, seconds: float) -> None:
         """A timer fired so much later than it should have."""

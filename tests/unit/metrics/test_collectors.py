@@ -46,6 +46,15 @@ async def test_page_is_prometheus_text_and_shows_what_was_counted() -> None:
     assert 'tollgate_job_transitions_total{from="none",to="creating"} 1.0' in shown
 
 
+async def test_the_breakers_usual_steps_are_there_before_the_first_of_them() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    shown = await text(registry)
+    for to, cause in (("open", "failures"), ("half-open", "recovery"), ("closed", "probe-ok")):
+        labels = f'breaker="payment",cause="{cause}",to="{to}"'
+        assert f"tollgate_breaker_transitions_total{{{labels}}} 0.0" in shown
+
+
 def test_every_collector_is_ours_explained_and_carries_its_unit() -> None:
     registry = CollectorRegistry()
     Metrics(registry)

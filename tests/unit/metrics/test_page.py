@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from service.metrics import page
 from service.metrics.page import handing_over, page_handler
 from service.metrics.plain import HandOver, Tally
+from service.metrics.worker import WorkerCounts
 from tests.support.waiting import until
 
 
@@ -58,3 +59,23 @@ async def test_the_page_is_complete_whoever_keeps_its_numbers(
     tally.grown[()] += 4
     response = await page_handler(registry)(None)
     assert b"things_total 4.0" in response.body
+
+
+async def test_a_worker_that_leaves_in_order_is_never_among_the_dead(
+    registry: CollectorRegistry,
+) -> None:
+    """As the alert on dying workers counts them; whoever has stopped may take long to close."""
+    worker = WorkerCounts(registry)
+
+    def dead() -> float:
+        values = {s.name: s.value for family in registry.collect() for s in family.samples}
+        return float(
+            values["tollgate_worker_starts_total"]
+            - values["tollgate_worker_stops_total"]
+            - values["tollgate_workers"]
+        )
+
+    async with handing_over(registry, worker):
+        worker.started(version="1.0.0", workers=1)
+        assert dead() == 0
+    assert dead() == 0
