@@ -34,7 +34,7 @@ from scripts.ground import (
 from scripts.kept import Kept
 from scripts.lock import LOCK, only_one
 from scripts.loopback import LOOPBACK
-from scripts.running import RUN, noted
+from scripts.running import COMMAND, RUN, noted
 from service.errors import ConfigurationError
 from service.settings import Settings, load
 
@@ -85,7 +85,8 @@ def _run(settings: Settings, data: Path) -> None:
         note = there.note(f"http://{host}:{port}", f"http://{server.internal_host}:{internal}")
         stack.enter_context(noted(note, data))
         print(first_sale(note.url), flush=True)
-        say(f"For operators: {note.internal_url}/ops")
+        command = short(data / COMMAND)
+        say(f"For operators: {note.internal_url}/ops; `tollgate` for this service: {command}")
         say(
             f"Ready after {time.monotonic() - began:.0f} s; logs and data are in {short(data)}."
             " Ctrl-C stops everything."

@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from scripts.lock import LOCK, held
+from service.settings import PREFIX
+from service.settings.secret_files import SUFFIX
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Data, logs and this note of all that ``make run`` starts.
 RUN = ROOT / ".run"
 _NOTE = "running.json"
+#: The ``tollgate`` command for what is up, beside the note.
+COMMAND = "tollgate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,35 @@ def read(run: Path = RUN) -> Running | None:
 
 @contextlib.contextmanager
 def noted(service: Running, run: Path = RUN) -> Iterator[None]:
-    note = run / _NOTE
-    note.unlink(missing_ok=True)
-    note.touch(mode=0o600)  # it holds a key
-    note.write_text(json.dumps(asdict(service)))
+    note, command = run / _NOTE, run / COMMAND
+    # Both hold passwords.
+    _write(command, _script(service), mode=0o700)
+    _write(note, json.dumps(asdict(service)), mode=0o600)
     try:
         yield
     finally:
         note.unlink(missing_ok=True)
+        command.unlink(missing_ok=True)
+
+
+def _write(file: Path, text: str, *, mode: int) -> None:
+    file.unlink(missing_ok=True)
+    file.touch(mode=mode)
+    file.write_text(text)
+
+
+def _script(service: Running) -> str:
+    """``tollgate`` with these servers; those that the caller's shell names come before them."""
+    servers = {
+        "DATABASE__URL": service.database_url,
+        "REDIS__URL": service.redis_url,
+        "PAYMENT__URL": service.payment_url,
+        "PAYMENT__API_KEY": service.payment_api_key,
+    }
+    given = [
+        f'[ -n "${{{name}-}}${{{name}{SUFFIX}-}}" ] || export {name}={shlex.quote(value)}'
+        for name, value in ((f"{PREFIX}{short}", value) for short, value in servers.items())
+        if value
+    ]
+    program = f'exec {shlex.quote(sys.executable)} -m service "$@"'
+    return "\n".join(("#!/bin/sh", *given, program, ""))

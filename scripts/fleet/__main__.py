@@ -34,7 +34,7 @@ from scripts.ground import (
 from scripts.kept import Kept
 from scripts.lock import LOCK, held, only_one
 from scripts.loopback import LOOPBACK
-from scripts.running import RUN, noted
+from scripts.running import COMMAND, RUN, noted
 from service.errors import ConfigurationError
 from service.settings import PREFIX, Settings, load
 
@@ -119,8 +119,10 @@ def _up(settings: Settings, data: Path, *, count: int, workers: int) -> None:
         note = there.note(f"http://{host}:{port}", fleet.members[0].internal_url)
         stack.enter_context(noted(note, data))
         print(first_sale(note.url), flush=True)
+        command = short(data / COMMAND)
         for number, address in enumerate(addresses, 1):
             say(f"Replica {number}: {address['url']}, internal {address['internal_url']}")
+        say(f"For operators: {note.internal_url}/ops; `tollgate` for this fleet: {command}")
         say(
             f"Ready after {time.monotonic() - began_s:.0f} s on {note.url}; logs and data are in"
             f" {short(data)}. `make fleet-restart` restarts the replicas one by one; Ctrl-C, or"

@@ -73,6 +73,15 @@ def demonstrate(home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def ask_tollgate(home: Path, *arguments: str) -> str:
+    """By the command that needs no addresses: it holds those of what is up."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
+    return subprocess.run(
+        [home / "tollgate", *arguments], cwd=ROOT, env=bare, capture_output=True, text=True,
+        check=True,
+    ).stdout  # fmt: skip
+
+
 def test_everything_sells_then_stops_on_ctrl_c_and_leaves_nothing(
     start: MakeStack, home: Path
 ) -> None:
@@ -89,6 +98,8 @@ def test_everything_sells_then_stops_on_ctrl_c_and_leaves_nothing(
     seen = [answer.get("status") for answer in answers]
     assert seen.count("completed") == 3, pasted
     assert seen.count("awaiting_input") == 1, pasted
+    assert "ip:192.0.2.7" in ask_tollgate(home, "limits", "peek", "192.0.2.7")
+    assert "csv-profile" in ask_tollgate(home, "flows", "list")
     second = run(home, {})
     assert second.returncode == 1
     assert "already running in this checkout" in second.stderr
@@ -99,6 +110,7 @@ def test_everything_sells_then_stops_on_ctrl_c_and_leaves_nothing(
     assert running.program.exit_code == 0
     expect_nothing_left(pids, ports)
     assert not (home / "running.json").exists()
+    assert not (home / "tollgate").exists()
 
 
 def test_second_run_finds_what_the_first_sold(start: MakeStack) -> None:
