@@ -164,11 +164,11 @@ def load(path: Path | None = None, *, limits: Path | None = None) -> Loaded:
     """
     named = path or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     main = named or DEFAULT_CONFIG
-    if named and not main.is_file():
+    if named and not _is_file(main):
         raise ConfigurationError(f"{CONFIG_VARIABLE}: there is no file {main}")
-    if limits and not limits.is_file():
+    if limits and not _is_file(limits):
         raise ConfigurationError(f"there is no file {limits}")
-    files = tuple(f for f in (main, limits or main.with_name("limits.toml")) if f.is_file())
+    files = tuple(f for f in (main, limits or main.with_name("limits.toml")) if _is_file(f))
     merged: dict[str, Any] = {}
     for file in files:
         part = _read_toml(file)
@@ -196,6 +196,14 @@ def limits_from(document: str | bytes) -> LimitSettings:
         return LimitSettings.model_validate_json(document)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_fault_lines(error, within="limits"))) from None
+
+
+def _is_file(file: Path) -> bool:
+    """False only where there is none; one that may not be looked for is a fault."""
+    try:
+        return file.is_file()
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from error
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -229,6 +237,8 @@ def _fault_lines(error: ValidationError, *, within: str | None = None) -> list[s
         where = ".".join(place)
         if place[0] == "limits" and place[2:] == ["routes"] and fault["type"] == "missing":
             text = f"{place[1]} is no route class, and any other policy must name those it counts"
+        if fault["type"] == "extra_forbidden":
+            text = "there is no such setting"
         variable = PREFIX + "__".join(place).upper()
         hint = "" if within else f" (variable {variable})"
         lines.append(f"{where}: {text[:1].lower()}{text[1:]}{hint}")

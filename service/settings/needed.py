@@ -7,6 +7,9 @@ from pydantic import SecretStr
 from service.errors import ConfigurationError
 from service.settings.loading import PREFIX
 
+#: What a machine of one's own need not have.
+_STARTED = frozenset({"database.url", "redis.url", "payment.url", "payment.api_key"})
+
 
 def required(name: str, value: SecretStr | str | None) -> str:
     """The value; raises ConfigurationError, naming the variable to set."""
@@ -19,8 +22,10 @@ def missing(name: str, value: SecretStr | str | None) -> list[str]:
     """The fault of a needed setting that is not set."""
     if _text(value):
         return []
-    variable = PREFIX + name.upper().replace(".", "__")
-    return [f"{name} is not set: set {variable}, or use `make run`, which starts one for you"]
+    fault = f"{name} is not set: set {PREFIX}{name.upper().replace('.', '__')}"
+    if name in _STARTED:
+        fault += "; or use `make run`, which starts one, and .run/tollgate, which then asks it"
+    return [fault]
 
 
 def _text(value: SecretStr | str | None) -> str:

@@ -141,6 +141,7 @@ def test_misspelt_variable_is_a_fault(monkeypatch: pytest.MonkeyPatch, name: str
     monkeypatch.setenv(name, "1")
     assert len(faults()) == 1
     assert name in faults()[0]
+    assert "no such setting" in faults()[0]
 
 
 @pytest.mark.parametrize("text", ["[servr]\nport = 1\n", "[server]\nprot = 1\n", "port = 1\n"])
