@@ -164,18 +164,24 @@ class Limiter:
     async def _take_parts(self, parts: Sequence[Call]) -> Decision:
         decision, taken = _NOTHING_TO_CHECK, list[Charge]()
         for part in parts:
-            answer = await self._lanes.of(part).take(part)
+            try:
+                answer = await self._lanes.of(part).take(part)
+            except StoreUnavailable:
+                await self._give_back(taken)
+                raise
             decision = _both(decision, answer)
             if not answer.allowed:
+                await self._give_back(taken)
                 break
             if not answer.degraded:
                 taken += part.charges
-        if taken and not decision.allowed:
-            try:
-                await self.refund(taken)
-            except (StoreUnavailable, DeadlineExceeded):
-                log.info("refund_lost", policies=[charge.policy.name for charge in taken])
         return decision
+
+    async def _give_back(self, taken: Sequence[Charge]) -> None:
+        try:
+            await self.refund(taken)
+        except (StoreUnavailable, DeadlineExceeded):
+            log.info("refund_lost", policies=[charge.policy.name for charge in taken])
 
     def _parts(self, charges: Sequence[Charge]) -> list[Call]:
         """The charges by subject, whose buckets share a node; clients' before the fleet's."""
@@ -200,7 +206,11 @@ class Limiter:
     async def _keep_beating(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            await self._beat()
+            try:
+                await self._beat()
+            except Exception:
+                # Whatever it was: a worker no longer counted makes the shares of all others larger.
+                log.exception("limiter_heartbeat_failed")
 
     async def _beat(self) -> None:
         try:

@@ -14,7 +14,7 @@ from service.admission.models import Charge, Decision, Policy, Subject
 from service.breaker.breaker import Breaker
 from service.breaker.models import Outcome
 from service.cache.cache import TieredCache
-from service.errors import CircuitOpen
+from service.errors import CircuitOpen, StoreUnavailable
 from service.settings import BreakerSettings, CacheSettings
 from service.store.client import Store
 from tests.support.cluster import ValkeyCluster, valkey_cluster
@@ -82,6 +82,32 @@ async def test_what_the_clients_bucket_denies_is_not_charged_to_the_fleet(limite
         await take(limiter, own)
     assert not (await take(limiter, own, fleet)).allowed
     assert (await limiter.peek((fleet,))).states[0].remaining == 6
+
+
+async def test_what_the_fleets_closed_limit_refuses_is_given_back_to_the_client(
+    open_store: Callable[..., Awaitable[Store]],
+    cluster: ValkeyCluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settlement, "SETTLING_S", 0.2)
+    cluster.flush()
+    limiter = Limiter(await open_store(cluster.url, timeout=0.5), workers_hint=1)
+    await limiter.start()
+    fleet = Charge(replace(WHOLE, on_outage="closed"), FLEET)
+    lost = cluster.holder(fleet.key)
+    # Not the one with the heartbeats: a store that rests could give nothing back.
+    assert lost != cluster.holder("rl:{workers}")
+    own = next(c for c in (Charge(SLOW, x) for x in CLIENTS) if cluster.holder(c.key) != lost)
+    cluster.nodes[lost].suspend()
+    try:
+        for _ in range(SLOW.burst + 1):
+            with pytest.raises(StoreUnavailable):
+                await take(limiter, own, fleet)
+        assert (await limiter.peek((own,))).states[0].remaining == SLOW.burst
+    finally:
+        cluster.nodes[lost].resume()
+    await until(lambda: not limiter.degraded)
+    await limiter.stop()
 
 
 async def test_peek_reset_and_refund_find_their_node(limiter: Limiter) -> None:

@@ -9,12 +9,14 @@ from dataclasses import replace
 import pytest
 
 from service.admission import call, denials
+from service.admission import limiter as limiting
 from service.admission.limiter import Limiter
 from service.admission.models import Charge, Decision, Policy, Subject
 from service.store import keys
 from service.store.client import Store
 from service.store.scripts import Script
 from tests.support.broken.scripts import spoilt
+from tests.support.waiting import until
 
 OpenStore = Callable[..., Awaitable[Store]]
 #: So slow that no token returns while a test runs.
@@ -130,6 +132,26 @@ async def test_workers_find_each_other_and_leave(open_store: OpenStore, redis_ur
     for limiter in fleet:
         await limiter.stop()
     assert not await stores[0].client.exists(keys.workers())
+
+
+async def test_a_heartbeat_that_fails_for_a_reason_nobody_thought_of_is_not_the_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiting, "HEARTBEAT_S", 0.02)
+    limiter = Limiter(store, workers_hint=1)
+    await limiter.start()
+    look, beats = store.nodes, 0
+
+    def stumbling() -> tuple[str, ...]:
+        nonlocal beats
+        beats += 1
+        if beats == 1:
+            raise RecursionError
+        return look()
+
+    monkeypatch.setattr(store, "nodes", stumbling)
+    await until(lambda: beats > 2)
+    await limiter.stop()
 
 
 async def test_a_killed_worker_is_counted_no_longer_than_its_life(store: Store) -> None:
