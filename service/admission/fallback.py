@@ -168,6 +168,8 @@ class LocalShare:
         account = self._accounts.get(charge.key)
         if account is None:
             account = self._accounts[charge.key] = _Account(charge, filling_since_us, now_us)
+        # The policy may be another one since.
+        account.charge = charge
         account.filling_since_us = filling_since_us
         account.last_us = now_us
         if owes:

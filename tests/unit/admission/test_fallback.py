@@ -167,6 +167,19 @@ def test_what_would_have_returned_by_now_is_not_owed(clock: Clock) -> None:
     assert not list(share.owing())
 
 
+def test_a_debt_is_measured_by_the_limit_that_holds_now(clock: Clock) -> None:
+    share = begun(1, clock)
+    clock.now_us += 60 * SECOND_US
+    assert drain(share, charge(replace(TEN, burst=1))) == 1
+    clock.now_us += 60 * SECOND_US
+    raised = charge(replace(TEN, burst=50))
+    assert drain(share, raised) == 50
+    (debt,) = share.owing()
+    assert (debt.owed_us, debt.capacity_us) == (51 * raised.price_us, raised.capacity_us)
+    clock.now_us += SECOND_US  # less than it takes to return
+    assert list(share.owing())
+
+
 def test_with_redis_back_the_share_still_limits_but_owes_nothing(clock: Clock) -> None:
     share = begun(1, clock)
     clock.now_us += SECOND_US
