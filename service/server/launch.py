@@ -161,12 +161,12 @@ def _allow_open_files(waiting_clients: int) -> None:
     """As many as this process may give itself; its workers inherit it. Says if they are too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    with contextlib.suppress(ValueError, OSError):  # where the system has a bound of its own
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    if wanted < waiting_clients + OTHER_FILES:
-        log.warning("open_files_few", limit=wanted, waiting_clients=waiting_clients)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # where the system has a bound of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft != resource.RLIM_INFINITY and soft < waiting_clients + OTHER_FILES:
+        log.warning("open_files_few", limit=soft, waiting_clients=waiting_clients)
 
 
 def _listen(server: ServerSettings, stack: ExitStack) -> list[socket.socket]:
