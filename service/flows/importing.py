@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def collisions(definitions: list[FlowDefinition]) -> Iterator[str]:
             owner = owners.setdefault(text, definition.slug)
             if owner != definition.slug:
                 yield f"{definition.slug}: {text!r} already stands for the flow {owner}"
-    slugs = [definition.slug for definition in definitions]
-    for slug in sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+    defined = Counter(definition.slug for definition in definitions)
+    for slug in sorted(slug for slug, times in defined.items() if times > 1):
         yield f"{slug}: defined twice"
 
 
