@@ -46,11 +46,18 @@ def _show_section(path: str, section: BaseModel | Mapping[str, Any]) -> None:
 def _shown(value: Any) -> str:
     if isinstance(value, SecretStr):
         return json.dumps(_without_secret(value.get_secret_value()))
+    if isinstance(value, str):
+        return json.dumps(_without_credentials(value))
     if isinstance(value, Rate):
         return json.dumps(str(value))
     if isinstance(value, tuple):
         return json.dumps(list(value))
     return f"{value:.15g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _without_credentials(text: str) -> str:
+    """An address that is no secret may still hold a name and a password."""
+    return re.sub(r"^([A-Za-z0-9+.-]+://)[^/?#]*@", rf"\1{MASK}@", text)
 
 
 def _without_secret(secret: str) -> str:

@@ -46,6 +46,7 @@ def test_config_check_names_sources_and_masks_secrets(
     )
     monkeypatch.setenv("TOLLGATE_REDIS__URL", "redis://cache:6379/0")
     monkeypatch.setenv("TOLLGATE_PAYMENT__API_KEY", "hunter2")
+    monkeypatch.setenv("TOLLGATE_PAYMENT__URL", "https://me:hunter2@pay.example/api")
     monkeypatch.setenv("TOLLGATE_ADMIN__TOKEN", "host=db password=hunter2")
     assert main(["config", "check"]) == 0
     text = capsys.readouterr().out
@@ -54,6 +55,7 @@ def test_config_check_names_sources_and_masks_secrets(
     assert shown["database"]["url"] == "postgresql://***@db:5432/tg"
     assert shown["redis"]["url"] == "redis://cache:6379/0"
     assert shown["payment"]["api_key"] == "***"
+    assert shown["payment"]["url"] == "https://***@pay.example/api"
     assert shown["admin"]["token"] == "***"
     assert shown["server"]["port"] == 8001
     assert f"# files: {tmp_path}/mine.toml" in text
@@ -133,6 +135,23 @@ def test_wrong_command_line_is_code_2(capsys: Captured, command: list[str]) -> N
         main(command)
     assert ended.value.code == 2
     assert "usage: tollgate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["jobs", "list", "--limit", "0"], "'0' is not a whole number from 1 to 10000"),
+        (["breaker", "show", "--events", "all"], "'all' is not a whole number from 1 to 10000"),
+        (["migrate", "--wait", "nan"], "'nan' is not a number of seconds from 0 to 86400"),
+        (["migrate", "--wait", "1m"], "'1m' is not a number of seconds from 0 to 86400"),
+    ],
+)
+def test_number_out_of_bounds_is_told_with_its_bounds(
+    capsys: Captured, command: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(command)
+    assert said in capsys.readouterr().err
 
 
 def test_version_and_help(capsys: Captured) -> None:
