@@ -119,8 +119,6 @@ class Settings(BaseSettings):
              "server.request_timeout", server.request_timeout),
             ("redis.timeout", self.redis.timeout,
              "server.request_timeout", server.request_timeout),
-            ("payment.pay_within", payment.pay_within,
-             "payment.submit_within", payment.submit_within),
             ("cache.fresh_seconds", self.cache.fresh_seconds,
              "cache.stale_seconds", self.cache.stale_seconds),
         )  # fmt: skip
@@ -138,6 +136,13 @@ class Settings(BaseSettings):
             faults.append(
                 f"database.reserve ({database.reserve}) must be less than"
                 f" database.pool_max ({database.pool_max})"
+            )
+        if payment.pay_within + self.jobs.settle_margin >= payment.submit_within:
+            faults.append(
+                f"payment.pay_within ({payment.pay_within:g} s) and jobs.settle_margin"
+                f" ({self.jobs.settle_margin:g} s) together must be less than"
+                f" payment.submit_within ({payment.submit_within:g} s): who pays at the last moment"
+                " would have paid for a run that has no time"
             )
         # The payment service refuses a shorter time to submit (docs/api.md, "Times").
         if payment.submit_within < 1200:

@@ -81,6 +81,12 @@ def test_named_file_that_is_missing_is_a_fault(monkeypatch: pytest.MonkeyPatch) 
     assert faults() == ["TOLLGATE_CONFIG: there is no file /nowhere/tollgate.toml"]
 
 
+def test_file_that_may_not_be_looked_for_is_a_fault(tmp_path: Path) -> None:
+    # Root may look everywhere, but even for root a name has its bounds.
+    (path := tmp_path / "tollgate.toml").symlink_to("x" * 300)
+    assert faults(path) == [f"{path}: File name too long"]
+
+
 def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOLLGATE_REDIS__URL", "")
     monkeypatch.setenv("TOLLGATE_SERVER__PORT", "")
@@ -179,6 +185,8 @@ def test_rate_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str
         ("DATABASE__ACQUIRE_TIMEOUT", "31", "must be less than server.request_timeout"),
         ("DATABASE__POOL_MIN", "21", "must not exceed database.pool_max"),
         ("PAYMENT__SUBMIT_WITHIN", "1199", "must be at least 1200"),
+        ("PAYMENT__SUBMIT_WITHIN", "1620", "must be less than payment.submit_within (1620 s)"),
+        ("JOBS__SETTLE_MARGIN", "2400", "must be less than payment.submit_within (3600 s)"),
         ("CACHE__FRESH_SECONDS", "86400", "must be less than cache.stale_seconds"),
         ("SERVER__REQUEST_TIMEOUT", "nan", "TOLLGATE_SERVER__REQUEST_TIMEOUT"),
         ("SERVER__TRUSTED_PROXIES", "10.0.0.0/33", "TOLLGATE_SERVER__TRUSTED_PROXIES"),
