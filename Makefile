@@ -17,7 +17,8 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 	--no-emit-index-url --no-annotate --no-header $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run fleet fleet-restart fleet-stop test demo check lock schemathesis browser bench capacity chaos chaos-limits clean
+.PHONY: help venv run fleet fleet-restart fleet-stop test demo check schemathesis browser bench \
+	capacity chaos chaos-limits load lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22

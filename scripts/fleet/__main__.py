@@ -196,10 +196,9 @@ def _call(data: Path, word: str) -> int:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 100:
+    if not (text.isdecimal() and 1 <= int(text) <= 100):
         raise argparse.ArgumentTypeError("must be 1 to 100")
-    return number
+    return int(text)
 
 
 if __name__ == "__main__":
