@@ -140,7 +140,12 @@ class Reconciler:
             job = by_chain.get(payment.blockchain_identifier)
             if job is None and (job_id := _job_id(payment)):
                 job = by_id.get(job_id)
-            if job is None:
+            if job is None or job.blockchain_identifier not in (
+                None,
+                payment.blockchain_identifier,
+            ):
+                # Nobody's, or a second one made for the job (a proxy may send a create twice): its
+                # purchaser was told of the other, so nothing that befalls this one concerns him.
                 continue
             try:
                 with tracing.step("payment change", job.job_id, job.origin):
@@ -181,9 +186,10 @@ class Reconciler:
     async def _apply(self, job: OpenPayment, payment: Payment, *, confirmed: bool) -> None:
         """Bring one payment's state to its job; ``confirmed``: read for this job, just now."""
         if job.state is JobState.CREATING:
-            if await self._repository.attach(job.job_id, terms_of(payment), "payment-found"):
-                log.info("intent_attached", job_id=str(job.job_id))
-                self._metrics.job_moved(JobState.CREATING, JobState.AWAITING_PAYMENT)
+            if not await self._repository.attach(job.job_id, terms_of(payment), "payment-found"):
+                return  # somebody else was first, perhaps with another payment
+            log.info("intent_attached", job_id=str(job.job_id))
+            self._metrics.job_moved(JobState.CREATING, JobState.AWAITING_PAYMENT)
             job = replace(
                 job,
                 state=JobState.AWAITING_PAYMENT,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from scripts.sandbox import life
+from scripts.sandbox.records import Record
 from service.jobs.models import JobState
-from tests.support.house import House
+from tests.support.house import AGENT, House
+from tests.support.payments import new_order
 
 PAST_EVERYTHING_S = 7200
 
@@ -133,3 +135,30 @@ async def test_change_that_becomes_visible_late_is_not_passed_over(home: House) 
     ledger.change(record, lambda r: life.lock(r, ledger.now_ms() - 2000))
     await home.reconciler.changes()
     assert await state_of(home, late) is JobState.RUNNING
+
+
+async def with_a_second_payment(home: House) -> tuple[UUID, Record]:
+    """A job with its payment, and one nobody asked for: a proxy has sent the create twice."""
+    job_id = await awaiting_payment(home)
+    [first] = home.payments_of(job_id)
+    await home.services.gateway.create(new_order(job_id, agent_identifier=AGENT))
+    [second] = (record for record in home.payments_of(job_id) if record is not first)
+    return job_id, second
+
+
+async def test_second_payment_that_is_never_paid_does_not_end_the_job(home: House) -> None:
+    job_id, second = await with_a_second_payment(home)
+    await home.pay(job_id)
+    assert await state_of(home, job_id) is JobState.RUNNING
+    ledger = home.sandbox.ledger
+    ledger.change(second, lambda record: life.invalidate(record, ledger.now_ms()))
+    await home.reconciler.changes()
+    assert await state_of(home, job_id) is JobState.RUNNING
+
+
+async def test_funds_in_a_second_payment_start_nothing(home: House) -> None:
+    job_id, second = await with_a_second_payment(home)
+    ledger = home.sandbox.ledger
+    ledger.change(second, lambda record: life.lock(record, ledger.now_ms()))
+    await home.reconciler.changes()
+    assert await state_of(home, job_id) is JobState.AWAITING_PAYMENT
