@@ -111,8 +111,10 @@ async def test_same_bytes_as_the_ordinary_way_and_no_request(
         assert len(requests_made) == made
 
 
-@pytest.mark.parametrize("start", ["GET /status?job_id=1", "GET /nowhere", "POST /health"])
-async def test_any_address_even_one_that_is_not_there(
+@pytest.mark.parametrize(
+    "start", ["GET /status?job_id=1", "GET /nowhere", "POST /health", "PROPFIND /nowhere"]
+)
+async def test_any_address_and_method_even_one_that_is_not_there(
     open_gate: OpenGate, requests_made: list[str], start: str
 ) -> None:
     gate = await open_gate(limits=LIMITS)

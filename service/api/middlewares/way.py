@@ -153,7 +153,7 @@ class _Again:
         self._stop = stop
         self._parts = parts
         self._gate = gate
-        self._counts = stop.counts[request.method, request.scheme]
+        self._counts = stop.counts[known_method(request), request.scheme]
         self._remote = request.remote
 
     def refuse(self, message: RawRequestMessage, lines: str) -> bytes | None:
