@@ -163,7 +163,12 @@ def _is_foreign(request: web.Request) -> bool:
     if site is not None and site not in ("same-origin", "none"):
         return True
     origin = request.headers.get(hdrs.ORIGIN)
-    return origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc.lower() != request.host.lower()
+    except ValueError:  # no address at all: no browser sends that for a page of ours
+        return True
 
 
 def _digest(token: str) -> bytes:

@@ -128,6 +128,8 @@ def test_nothing_but_the_token_itself_will_do(headers: Headers) -> None:
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://\u2100"},
         {"Origin": "http://127.0.0.1:8000"},
         {"Origin": "http://localhost:8090"},
         {"Sec-Fetch-Site": "cross-site"},
