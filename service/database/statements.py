@@ -22,6 +22,7 @@ from service.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
     QueryTimeout,
+    StatementFailed,
     TollgateError,
 )
 
@@ -183,6 +184,9 @@ async def run(
         if limit.cut:
             raise QueryTimeout from error
         raise DatabaseUnavailable("PostgreSQL does not answer.") from error
+    except ValueError as error:
+        # What psycopg2 itself does not send: a NUL character, half a character.
+        raise StatementFailed("A text in a statement's parameters cannot be stored.") from error
     except psycopg2.Error as error:
         own = own_error(error, connection_lost=bool(connection.closed))
         if connection.closed or isinstance(own, DatabaseReadOnly):

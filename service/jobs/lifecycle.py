@@ -46,7 +46,7 @@ from service.jobs.models import (
 )
 from service.jobs.repository import JobRepository
 from service.metrics import Metrics
-from service.mip.hashing import canonical, input_hash
+from service.mip.hashing import canonical, content_faults, input_hash
 from service.mip.schema import InputSchema
 from service.mip.validation import check_purchaser_identifier, validate_input
 from service.payments.models import Fund, Payment, PaymentOrder
@@ -212,10 +212,11 @@ class Lifecycle:
 
     def _new_job(self, command: StartCommand) -> NewJob:
         identifier = command.identifier_from_purchaser
-        faults: tuple[FieldError, ...] = ()
         runner_input: dict[str, Any] = {}
-        if not command.variant.free:  # to a free flow any text may identify the purchaser
-            faults += _faults(check_purchaser_identifier, identifier or "")
+        if command.variant.free:  # any text that can be stored may identify the purchaser
+            faults = tuple(content_faults(identifier, "/identifier_from_purchaser", nul=False))
+        else:
+            faults = _faults(check_purchaser_identifier, identifier or "")
         try:
             runner_input = validate_input(command.flow.input_schema, command.input_data)
         except InvalidInput as error:

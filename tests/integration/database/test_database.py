@@ -206,6 +206,16 @@ async def test_a_wrong_statement_is_our_own_fault(database: Database) -> None:
     assert "SELEKT" in str(raised.value.__cause__)
 
 
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"], ids=["nul", "half-a-character"])
+async def test_a_text_that_cannot_be_sent_is_our_own_fault_and_costs_no_connection(
+    database: Database, text: str
+) -> None:
+    before = await database.fetch_one(PID)
+    with pytest.raises(StatementFailed):
+        await database.fetch("SELECT %(text)s AS text", {"text": text})
+    assert await database.fetch_one(PID) == before
+
+
 async def test_deadlocked_transactions_are_told_to_try_again(database: Database) -> None:
     await database.execute("INSERT INTO notes VALUES (1, ''), (2, '')")
     met = asyncio.Barrier(2)

@@ -111,6 +111,15 @@ async def test_invalid_input_is_refused_before_anything_is_written(home: House) 
     assert len(home.sandbox.ledger) == 0
 
 
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"], ids=["nul", "half-a-character"])
+async def test_identifier_that_cannot_be_stored_is_refused_for_free_flows_too(
+    home: House, text: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await home.start("echo+free", identifier_from_purchaser=text)
+    assert [error.pointer for error in refused.value.errors] == ["/identifier_from_purchaser"]
+
+
 async def test_job_of_another_flow_is_unknown(make_house: MakeHouse) -> None:
     home = await make_house(flow_definition("one"), flow_definition("two"))
     job = (await home.start("one+free")).job
