@@ -11,7 +11,7 @@ from service.admission.policies import rulebook_from
 from service.cli import context
 from service.database.budget import connection_budget
 from service.database.standing import standing
-from service.errors import ConfigurationError, DependencyError
+from service.errors import ConfigurationError, TollgateError
 from service.server import serve as serve_until_told
 from service.settings import Settings, load
 from service.settings.needed import missing
@@ -28,7 +28,7 @@ def serve(_arguments: argparse.Namespace) -> int:
 
 
 async def _look_at_database(settings: Settings) -> None:
-    """Once for all workers. A database that is away stops nothing here."""
+    """Once for all workers. A database that is away, or refuses to tell, stops nothing here."""
     async with context.database(settings) as database:
         try:
             await connection_budget(
@@ -38,7 +38,7 @@ async def _look_at_database(settings: Settings) -> None:
                 pooler=settings.database.pooler,
             )
             await standing(database)
-        except DependencyError as error:
+        except TollgateError as error:
             log.warning("database_not_looked_at", reason=error.message)
 
 
