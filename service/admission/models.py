@@ -60,6 +60,11 @@ class Policy:
             )
 
     @property
+    def requests(self) -> int:
+        """How many requests a full bucket admits (``q`` of RateLimit-Policy)."""
+        return self.burst // self.cost
+
+    @property
     def window_s(self) -> int:
         """Seconds an empty bucket takes to fill (``w`` of RateLimit-Policy)."""
         return max(1, -(-self.burst * self.period_s // self.tokens))

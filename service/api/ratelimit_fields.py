@@ -1,7 +1,8 @@
 """A Decision as HTTP fields: ``RateLimit-Policy``, ``RateLimit``, ``Retry-After``.
 
 The IETF draft's form: lists of structured-field strings with integer parameters. For a token
-bucket the quota is the burst, and the window the time an empty bucket takes to fill.
+bucket the quota is the burst, and the window the time an empty bucket takes to fill. Both quota and
+rest are told in requests, the draft's own unit, whatever one of them costs.
 """
 
 from __future__ import annotations
@@ -83,18 +84,19 @@ def _quota(policy: Policy) -> str:
         return known[1]
     if len(_quotas) >= MOST_QUOTAS:
         _quotas.clear()
-    text = f'"{policy.name}";q={policy.burst};w={policy.window_s}'
+    text = f'"{policy.name}";q={policy.requests};w={policy.window_s}'
     _quotas[id(policy)] = (policy, text)  # held, so no other can get its id meanwhile
     return text
 
 
 def _rest(state: LimitState) -> str:
-    policy, remaining, wait_ms, refill_ms = state
+    policy, tokens, wait_ms, refill_ms = state
+    remaining = tokens // policy.cost
     if wait_ms <= 0:
-        # Until one token, if none is left; else until full: ``r`` over ``t`` then never promises
+        # Until one request, if none is left; else until full: ``r`` over ``t`` then never promises
         # more than the true rate plus the burst.
         wait_ms = refill_ms
         if remaining <= 0:
-            others_ms = (policy.burst - 1) * policy.emission_interval_us // 1000
+            others_ms = (policy.burst - policy.cost) * policy.emission_interval_us // 1000
             wait_ms = max(0, refill_ms - others_ms)
     return f'"{policy.name}";r={remaining};t={-(-wait_ms // 1000)}'

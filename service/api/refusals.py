@@ -88,7 +88,7 @@ def _problem(
     policy = violated[0].policy
     return problems.quota_exceeded(
         detail=(
-            f'Quota "{policy.name}" allows {policy.burst} requests per {policy.window_s} s;'
+            f'Quota "{policy.name}" allows {policy.requests} requests per {policy.window_s} s;'
             f" retry in {retry_s} s."
         ),
         violated=tuple(state.policy.name for state in violated),

@@ -43,6 +43,17 @@ def test_with_none_left_t_is_the_time_until_one() -> None:
     assert fields(decision)["RateLimit"] == '"slow";r=0;t=40'
 
 
+def test_where_a_request_costs_several_tokens_it_is_requests_that_are_told() -> None:
+    dear = Policy("dear", tokens=10, period_s=60, burst=12, cost=5)
+    policy = fields(Decision(True, (state(dear, remaining=7, refill_ms=30_000),)))
+    assert policy == {"RateLimit-Policy": '"dear";q=2;w=72', "RateLimit": '"dear";r=1;t=30'}
+    # 10 of 12 used: full again in 60 s; 3 tokens more, for one request, after 18 s.
+    spent = Decision(True, (state(dear, remaining=2, refill_ms=60_000),))
+    assert fields(spent)["RateLimit"] == '"dear";r=0;t=18'
+    denied = Decision(False, (state(dear, remaining=2, wait_ms=18_000, refill_ms=60_000),))
+    assert fields(denied)["RateLimit"] == '"dear";r=0;t=18'
+
+
 def test_a_denial_says_when_to_come_back_by_its_worst_policy() -> None:
     decision = Decision(
         False,

@@ -56,3 +56,10 @@ def test_policies_of_a_new_version_bring_their_own_text() -> None:
         answer = refusals.refuse(decision, record())
         assert f";q={burst};" in answer.headers["RateLimit-Policy"]
         assert f"allows {burst} requests" in json.loads(answer.text or "")["detail"]
+
+
+def test_a_quota_is_told_in_requests_not_in_tokens() -> None:
+    dear = Policy("dear", tokens=10, period_s=60, burst=12, cost=5)
+    answer = Refusals().refuse(Decision(False, (LimitState(dear, 2, 1500, 60_000),)), record())
+    detail = json.loads(answer.text or "")["detail"]
+    assert detail == 'Quota "dear" allows 2 requests per 72 s; retry in 2 s.'
