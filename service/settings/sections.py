@@ -207,7 +207,7 @@ class ShopSettings(Section):
 
 
 class TracingSettings(Section):
-    #: Needs ``pip install tollgate[tracing]``.
+    #: Needs the packages of ``config/requirements/tracing.lock``.
     enabled: bool = False
     #: Of an OpenTelemetry collector, OTLP over HTTP.
     endpoint: str = Field(default="http://127.0.0.1:4318/v1/traces", pattern=r"^https?://[^\s]+$")
