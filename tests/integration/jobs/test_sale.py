@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import pytest
 
-from scripts.sandbox import life
-from service.errors import InvalidInput, UnknownJob
+from scripts.sandbox import ledger, life
+from service.errors import ConstraintViolated, InvalidInput, UnknownJob
 from service.jobs.models import Job, JobState
 from service.mip.hashing import input_hash, result_hash
 from tests.support.house import AGENT, IDENTIFIER, TEXT, House, flow_definition
@@ -73,6 +74,26 @@ async def test_terms_are_the_payment_services_own_verbatim(home: House) -> None:
         record.terms.unlock_ms,
         record.terms.dispute_ms,
     )
+
+
+async def test_identifiers_may_be_as_long_as_the_payment_service_makes_them(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "seal", lambda _: secrets.token_hex(4000))
+    job_id = (await home.start()).job.id
+    await home.pay(job_id)
+    assert (await home.job(job_id)).state is JobState.RUNNING
+
+
+async def test_one_payment_is_never_that_of_two_jobs(home: House) -> None:
+    one, two = [(await home.start(input_data={"text": text})).job for text in ("one.", "two.")]
+    assert one.payment is not None
+    with pytest.raises(ConstraintViolated):
+        await home.sql(
+            "UPDATE jobs SET blockchain_identifier = %(taken)s WHERE id = %(id)s",
+            id=two.id,
+            taken=one.payment.blockchain_identifier,
+        )
 
 
 async def test_free_job_runs_without_any_payment(home: House) -> None:
