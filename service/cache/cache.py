@@ -1,11 +1,14 @@
 """Read-through cache in two tiers: this worker's, for seconds, and the fleet's in Redis.
 
-Guarantees: once ``invalidate`` has returned and Redis was told, no read begun later gives an older
-value, in this worker and in each that was told to ``drop`` it; in any other at most its own tier's
-seconds later. A value that nobody has is loaded by one worker of the fleet, once, however many
-wait for it and whoever of them leaves. Past its fresh age a value is given while one worker loads
-it anew, and, up to its stale age, when nobody can. While Redis is away each worker loads for
-itself, so many values at once and no more.
+What it guarantees:
+
+- After ``invalidate``, and once Redis has been told, a read that begins gives no older value: in
+  this worker and in those told to ``drop`` it at once, in the others after ``local_seconds``.
+- A value that nobody has is loaded once in the whole fleet, however many wait for it, and whoever
+  of them gives up waiting.
+- A value past its fresh age is still given, while one worker of the fleet loads it anew. If that
+  fails, it is given up to its stale age.
+- Without Redis each worker loads for itself, ``loads`` values at once at the most.
 """
 
 from __future__ import annotations
@@ -81,9 +84,9 @@ class TieredCache:
 
     async def close(self) -> None:
         """End the loads in flight."""
-        await self._fleet.close()
         await self._reads.close()
         await self._refreshes.close()
+        await self._fleet.close()  # the last: a load may have left it something to tell
 
     def peek(self, key: str) -> Cached | None:
         """As ``get``, if this worker may give its own copy without asking anybody."""
@@ -107,10 +110,11 @@ class TieredCache:
         return self._given(await self._missed(key, load, ages or self._ages, entry))
 
     def drop(self, keys_: Iterable[str] | None = None) -> None:
-        """Ask again before these are given in this worker; None: any. Loads in flight are not kept.
+        """Forget this worker's copies of these keys, which have changed.
 
-        Of all of them, which may have changed, the old values stay for when nothing better can be
-        had; of single keys, which have changed, they do not.
+        Without keys: any may have changed. Each is asked for again before it is given; the copies
+        stay for when neither Redis nor the database can be asked. Who waits for a load in flight
+        is still given its result, which is not kept here.
         """
         if keys_ is None:
             self._local.doubt()

@@ -1,4 +1,4 @@
-"""So many loads at once and no more: a cold cache must not keep others from the database."""
+"""A limit on loads at once: a cold cache must not keep others from the database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from service.errors import DatabaseBusy
 
-#: Who would have to wait behind so many for each place is refused at once.
+#: At most so many wait for each place; whoever comes then is refused at once.
 LINE_PER_PLACE = 50
 RETRY_AFTER_S = 1.0
 

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 Load = Callable[[], Awaitable[bytes | None]]
 
-#: Half the life of a fence: that of a load is always there when the load ends.
+#: Half the life of a fence: a load ends well before its fence does, and so can be checked by it.
 LOAD_LIMIT_S = keys.CACHE_FENCE_LIFE_MS / 1000 / 2
 #: It could not be loaded. Any other error is an answer: asking again would bring the same.
 FAILURES = (DependencyError, DeadlineExceeded, StatementFailed)

@@ -1,7 +1,7 @@
 """A worker's own tier: immutable values, bounded in number and bytes, the least used out first.
 
-What is known not to exist is kept apart under a bound of its own: questions for names that nobody
-has must not push out what is asked for in earnest.
+What is known not to exist (the negative entries: ``unknowns``) is kept apart, with a bound of its
+own: a flood of names that nobody has must not push out the values.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ ENTRY_BYTES = 400
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value as this worker keeps it; ``good_until_s`` on the monotonic clock.
+    """A value as this worker keeps it, given without asking until ``good_until_s`` (monotonic).
 
-    After that it is only kept for when nothing better can be had. ``stamp``: which load it is from,
-    as Redis has it; 0: none that Redis knows of.
+    After that it is kept only for when nothing better can be had. ``stamp`` names the load it is
+    from, as Redis does; 0 for one that Redis does not know.
     """
 
     cached: Cached
@@ -74,7 +74,7 @@ class LocalTier:
             self._bytes -= _size(*self._values.popitem(last=False))
 
     def crowded(self, now_s: float) -> bool:
-        """Are more unknown names being asked for than are remembered?"""
+        """Are unknown names being asked for faster than they can be remembered?"""
         if len(self._unknowns) < self._most_unknowns:
             return False
         return next(iter(self._unknowns.values())).good_until_s > now_s
@@ -85,7 +85,7 @@ class LocalTier:
             self._bytes -= _size(key, entry)
 
     def doubt(self) -> None:
-        """Give nothing any more without asking, unless nothing better can be had."""
+        """Any value may have changed: give none before it has been asked for again."""
         self._bytes -= sum(_size(key, entry) for key, entry in self._unknowns.items())
         self._unknowns.clear()
         for key, entry in self._values.items():

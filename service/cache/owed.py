@@ -23,7 +23,7 @@ Tell = Callable[[str, str], Awaitable[None]]
 
 
 class _Debt:
-    """Each its own: one that is added while another is being told is not settled with it."""
+    """An object of its own for each: told of an older one, a newer one of the key is still owed."""
 
     __slots__ = ("change",)
 
@@ -32,7 +32,7 @@ class _Debt:
 
 
 class Owed:
-    """``tell(key, change)`` is tried until it succeeds; a key's latest change stands for all."""
+    """Calls ``tell(key, change)`` until it succeeds; of each key only the latest change is kept."""
 
     def __init__(self, tell: Tell, *, name: str) -> None:
         self._tell = tell

@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 
 
 class SingleFlight(Generic[_Result]):
-    """Loads in flight, by key; each must know its own end."""
+    """Loads in flight, by key. Nothing here limits their time: each load must do that itself."""
 
     def __init__(self) -> None:
         self._current: dict[str, asyncio.Task[_Result]] = {}
@@ -44,14 +44,14 @@ class SingleFlight(Generic[_Result]):
             self._task(key, load).add_done_callback(_log_surprise)
 
     def forget(self, key: str) -> None:
-        """Whoever comes from now on starts another load; those waiting keep theirs."""
+        """The next to come starts another load; those who wait already get this one's result."""
         self._current.pop(key, None)
 
     def forget_all(self) -> None:
         self._current.clear()
 
     def is_current(self, key: str) -> bool:
-        """For a load to ask about itself: has nobody made me forgotten?"""
+        """For a load to ask about itself: False once its key was forgotten, so keep nothing."""
         return self._current.get(key) is asyncio.current_task()
 
     async def close(self) -> None:
