@@ -279,14 +279,20 @@ class Lifecycle:
 
     async def _attach(self, new: NewJob, terms: PaymentTerms) -> None:
         """The payment exists: write it down, and do not take the first no for an answer."""
-        with deadline.instead(RECORD_S):
-            await self._attach_by_deadline(new, terms)
+        try:
+            with deadline.instead(RECORD_S):
+                await self._attach_by_deadline(new, terms)
+        except PaymentRejected as error:
+            await self._abandon(new, error)
+            raise
 
     async def _attach_by_deadline(self, new: NewJob, terms: PaymentTerms) -> None:
         while True:
             try:
                 if await self._repository.attach(new.id, terms, "payment-requested"):
                     self._metrics.job_moved(JobState.CREATING, JobState.AWAITING_PAYMENT)
+            except PaymentRejected:
+                raise
             except (DependencyError, DeadlineExceeded) as error:
                 left_s = deadline.remaining_s() or 0.0
                 log.warning("payment_not_attached", job_id=str(new.id), code=error.code)

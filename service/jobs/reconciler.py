@@ -162,16 +162,26 @@ class Reconciler:
     async def _find_intent(self, job: OpenPayment) -> None:
         payment = await self._gateway.find(job.job_id, created_after=job.created_at - CLOCK_MARGIN)
         if payment is not None:
-            await self._apply(job, payment, confirmed=False)
+            try:
+                await self._apply(job, payment, confirmed=False)
+            except PaymentRejected as error:
+                # One that nobody can pay, or another job's: it will not become better.
+                if not await self._abandon(job, error.code, error.message):
+                    raise
             return
         age_s = (datetime.now(UTC) - job.created_at).total_seconds()
-        if age_s < self._settings.intent_grace:
-            return
-        if await self._repository.abandon(
-            job.job_id, "payment-not-made", "The payment service did not take the payment request."
-        ):
-            log.warning("intent_abandoned", job_id=str(job.job_id), age_s=round(age_s))
-            self._metrics.job_moved(JobState.CREATING, JobState.FAILED)
+        if age_s >= self._settings.intent_grace:
+            await self._abandon(
+                job, "payment-not-made", "The payment service did not take the payment request."
+            )
+
+    async def _abandon(self, job: OpenPayment, code: str, failure: str) -> bool:
+        if not await self._repository.abandon(job.job_id, code, failure):
+            return False
+        age_s = (datetime.now(UTC) - job.created_at).total_seconds()
+        log.warning("intent_abandoned", job_id=str(job.job_id), age_s=round(age_s), reason=code)
+        self._metrics.job_moved(JobState.CREATING, JobState.FAILED)
+        return True
 
     async def _check_unpaid(self, job: OpenPayment) -> None:
         if job.blockchain_identifier is None:

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from service.database import Database, Transaction, load_queries
+from service.errors import ConstraintViolated, PaymentRejected
 from service.jobs.models import (
     Claim,
     Job,
@@ -119,18 +120,18 @@ class JobRepository:
         return max(0.0, float(row["left_s"]))
 
     async def attach(self, job_id: UUID, terms: PaymentTerms, cause: str) -> bool:
-        return bool(
-            await self._db.execute(
-                SQL.attach_payment,
-                {
-                    "job_id": job_id,
-                    "cause": cause,
-                    "check_in_s": PAYMENT_CHECK_S,
-                    "settle_margin_s": self._settings.settle_margin,
-                    **{name: getattr(terms, name) for name in PaymentTerms.__slots__},
-                },
-            )
-        )
+        """Raises PaymentRejected for a payment that is another job's."""
+        params = {
+            "job_id": job_id,
+            "cause": cause,
+            "check_in_s": PAYMENT_CHECK_S,
+            "settle_margin_s": self._settings.settle_margin,
+            **{name: getattr(terms, name) for name in PaymentTerms.__slots__},
+        }
+        try:
+            return bool(await self._db.execute(SQL.attach_payment, params))
+        except ConstraintViolated as error:
+            raise PaymentRejected("The payment service gave the payment of another job.") from error
 
     # --- read -------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ V1 = "Web3CardanoV1"
 V2 = "Web3CardanoV2"
 #: Listings show V1 only unless a type is named, so both are always named.
 SOURCE_TYPES = (V1, V2)
+#: The end of the year 9999: with later times neither Python nor PostgreSQL can reckon.
+LATEST_MS = 253_402_300_799_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,15 @@ class Payment:
 
     @property
     def payable(self) -> bool:
-        """Whether it has everything a purchaser needs to pay it."""
-        return bool(self.seller_vkey and self.agent_identifier and self.pay_by_time_ms)
+        """Whether it has everything a purchaser needs to pay it, and times that can come."""
+        latest_ms = max(
+            self.pay_by_time_ms or 0,
+            self.submit_result_time_ms,
+            self.unlock_time_ms,
+            self.external_dispute_unlock_time_ms,
+        )
+        named = self.seller_vkey and self.agent_identifier and self.pay_by_time_ms
+        return bool(named) and latest_ms <= LATEST_MS
 
     def has_result(self, result_hash: str) -> bool:
         """Whether this result is on chain already or on its way there."""

@@ -74,3 +74,10 @@ def test_result_counts_when_on_chain_or_on_its_way() -> None:
 def test_payment_without_a_field_a_purchaser_needs_is_not_payable(missing: str) -> None:
     assert PAYMENT.payable
     assert not changed(**{missing: None if missing == "pay_by_time_ms" else ""}).payable
+
+
+@pytest.mark.parametrize(
+    ("time", "ms"), [("submit_result_time_ms", 10**15), ("external_dispute_unlock_time_ms", 10**30)]
+)
+def test_payment_with_a_time_that_never_comes_is_not_payable(time: str, ms: int) -> None:
+    assert not changed(**{time: ms}).payable
