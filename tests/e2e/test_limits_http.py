@@ -88,8 +88,9 @@ async def test_whoever_sleeps_exactly_retry_after_is_admitted(fleet: list[Replic
         path, port = PATHS[("default", "demo")[number % 2]], fleet[number // 2 % 2].port
         async with Visit(port, f"203.0.{number // 250}.{number % 250}") as visit:
             assert (await visit.ask(path)).admitted
-            refused = await visit.ask(path)
-            assert refused.refused
+            # A machine that stood still in between may have brought a token.
+            while not (refused := await visit.ask(path)).refused:
+                assert refused.admitted
             assert refused.retry_after_s in {1, 2}
             await asyncio.sleep(refused.retry_after_s)
             return (await visit.ask(path)).status

@@ -101,6 +101,6 @@ def test_the_clock_that_is_read_is_the_servers(redis_url: str, tmp_path: Path) -
     with takers(tmp_path, redis_url, COMMON, run_s=0.5, workers=1, timeout_s=5.0) as fleet:
         fleet.start()
         taken = fleet.finish()
-    assert len(taken.admissions) > 20
+    assert taken.admissions
     assert taken.decided_outside_the_call() == []
     assert all(abs(each.decided_us / 1e6 - time.time()) < 60 for each in taken.admissions)

@@ -50,7 +50,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Step:
-    """After ``gap_us``: ``verb`` for ``asked`` requests (``back`` has moved the clock before)."""
+    """After ``gap_us``: ``verb`` for ``asked`` requests."""
 
     gap_us: int
     verb: str

@@ -67,7 +67,8 @@ def test_a_bucket_first_asked_late_has_filled_since_the_outage_began(clock: Cloc
 
 def test_the_next_outage_begins_empty(clock: Clock) -> None:
     share = begun(1, clock)
-    drain(share)
+    clock.now_us += SECOND_US
+    assert drain(share) == 10
     clock.now_us += 10 * SECOND_US
     share.end()
     assert not share.active
@@ -140,6 +141,11 @@ def test_memory_is_bounded_and_no_debt_is_forgotten(
     clock.now_us += SECOND_US
     assert drain(share, charge(value="minted")) == 10
     assert repr(share) == "<LocalShare 1/1 active buckets=3>"
+    # And it is the one that was used last that stays: the second is used again, the third is not.
+    clock.now_us += SECOND_US // 2
+    assert drain(share, charge(value="second")) == 10
+    clock.now_us += SECOND_US // 2
+    assert drain(share, charge(value="newcomer")) == 10
 
 
 def test_what_was_admitted_is_owed_until_it_is_settled(clock: Clock) -> None:
