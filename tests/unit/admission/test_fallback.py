@@ -137,6 +137,7 @@ def test_memory_is_bounded_and_no_debt_is_forgotten(
     for value in ("first", "second", "third"):
         assert drain(share, charge(value=value)) == 10
     assert drain(share, charge(value="minted")) == 0  # rather than lose a debt
+    assert [debt.owed_us for debt in share.owing()] == [SECOND_US] * 3
     # When the oldest bucket would be full again in any case, its place is free.
     clock.now_us += SECOND_US
     assert drain(share, charge(value="minted")) == 10
@@ -201,7 +202,8 @@ def test_a_lost_batch_denies_what_a_share_would_decide_and_asks_to_come_back() -
     free, closed = replace(TEN, on_outage="open"), replace(TEN, on_outage="closed")
     denied = fallback.unanswered([charge()])
     assert (denied.allowed, denied.degraded, denied.retry_after_s) == (False, True, 1)
-    assert fallback.unanswered([charge(free)]).allowed
+    admitted = fallback.unanswered([charge(free)])
+    assert (admitted.allowed, admitted.states[0].remaining) == (True, 10)
     assert fallback.unanswered([charge(replace(TEN, shadow=True))]).allowed
     with pytest.raises(StoreUnavailable):
         fallback.unanswered([charge(closed)])
