@@ -16,9 +16,10 @@ SELECT fingerprint, job_id FROM idempotency_keys
 WHERE scope = %(scope)s AND key = %(key)s AND expires_at >= now()
 
 -- name: purge_keys (batch)
--- Forget expired idempotency keys, a bounded number at a time.
+-- Forget expired idempotency keys, a bounded number at a time; not one that is just taken anew.
 DELETE FROM idempotency_keys
-WHERE (scope, key) IN (SELECT scope, key FROM idempotency_keys WHERE expires_at < now() LIMIT 1000)
+WHERE (scope, key) IN (SELECT scope, key FROM idempotency_keys WHERE expires_at < now()
+                       LIMIT 1000 FOR UPDATE SKIP LOCKED)
 
 -- name: insert_job (write)
 -- Record a new job and its first event: creating when it must be paid, running when it is free.

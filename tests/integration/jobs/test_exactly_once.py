@@ -77,6 +77,18 @@ async def test_expired_key_may_be_used_again(home: House) -> None:
     assert (await home.start(idempotency_key="k")).job.id != first.job.id
 
 
+async def test_key_that_is_taken_anew_while_old_ones_are_forgotten_stays(home: House) -> None:
+    first = await home.start(idempotency_key="k")
+    await home.sql("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'")
+    repository, database = home.services.repository, home.services.database
+    async with database.transaction() as transaction:
+        await transaction.execute(
+            "UPDATE idempotency_keys SET expires_at = now() + interval '1 day'"
+        )
+        await repository.expire()  # by another worker, before that is committed
+    assert (await home.start(idempotency_key="k")).job.id == first.job.id
+
+
 async def test_refused_payment_fails_the_job_and_frees_the_key(home: House) -> None:
     home.fault(CREATE, "status", status=400, times=1)
     with pytest.raises(PaymentRejected):
