@@ -30,15 +30,15 @@ WHERE NOT split_part(owner, ':', 2)::int = ANY(%(living)s) AND lease_until > now
 """
 
 
-class Kept(Protocol):
-    """Where the rows and the sandbox's books are: a fleet's, however it was started."""
+class Source(Protocol):
+    """A fleet, however it was started: the rows of its database, and its sandbox's books."""
 
     def rows(self, statement: str, **params: Any) -> list[dict[str, Any]]: ...
 
     def books(self) -> list[dict[str, Any]]: ...
 
 
-def books(fleet: Kept, told: Sequence[Told]) -> Books:
+def books(fleet: Source, told: Sequence[Told]) -> Books:
     booked = tuple(
         Booked(
             job=payment["metadata"],
@@ -52,7 +52,7 @@ def books(fleet: Kept, told: Sequence[Told]) -> Books:
     return Books(tuple(told), recorded, booked)
 
 
-def open_jobs(fleet: Kept) -> int:
+def open_jobs(fleet: Source) -> int:
     """Jobs that are not final, or whose result is not."""
     return int(fleet.rows(_OPEN)[0]["jobs"])
 

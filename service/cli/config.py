@@ -61,7 +61,7 @@ def _without_credentials(text: str) -> str:
 
 
 def _without_secret(secret: str) -> str:
-    """Of an address its place, for people to recognise; of anything else nothing."""
+    """An address without its credentials and query; of anything else nothing."""
     address = re.fullmatch(r"([a-z0-9+]+://)([^@]*@)?([^@?#\s]*)(?:[?#].*)?", secret)
     if not address:
         return MASK

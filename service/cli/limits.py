@@ -121,7 +121,7 @@ def history(_arguments: argparse.Namespace) -> int:
 
 
 def author() -> str:
-    """Who sits here, for others to ask."""
+    """Who gives this command, as the histories show it: user@host."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # an account without a name, as in containers

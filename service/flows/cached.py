@@ -14,18 +14,18 @@ INDEX = "index"
 
 
 def uid_key(uid: UUID | str) -> str:
-    """Of a flow."""
+    """The key of a flow."""
     return f"uid:{uid}"
 
 
 def alias_key(name: str) -> str:
-    """Of the uid that a name stands for; ``name`` in the form of ``definition.alias``."""
+    """The key of the uid that a name stands for; ``name`` in the form of ``definition.alias``."""
     return f"alias:{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one statement changed, by a name of its own: which cached values that makes old."""
+    """What one statement changed: a name for the change, and the keys it makes old."""
 
     name: str
     keys: tuple[str, ...]

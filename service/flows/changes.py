@@ -65,14 +65,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """Which connections stand by which changes are told."""
+    """Which of the two connections that tell of changes stand."""
 
     postgres: bool
     redis: bool
 
 
 class FlowChanges:
-    """Hears and looks from ``start`` to ``stop``."""
+    """Follows all changes from ``start`` to ``stop``."""
 
     def __init__(
         self,
@@ -276,7 +276,7 @@ def _read(payload: str) -> Change | None:
 
 
 def _behind(position: str | None, known: str | None) -> bool:
-    """Snapshots say ``xmin:xmax:running``: what is later has seen later transactions begin."""
+    """Is it an earlier snapshot than ``known``? By xmax, of ``xmin:xmax:running``."""
     if known is None:
         return False
     return position is None or int(position.split(":")[1]) < int(known.split(":")[1])

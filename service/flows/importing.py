@@ -39,7 +39,7 @@ def read_definitions(path: Path) -> tuple[FlowDefinition, ...]:
 
 
 def collisions(definitions: list[FlowDefinition]) -> Iterator[str]:
-    """Names by which two flows would be asked for."""
+    """A line for each name that would stand for two flows."""
     owners: dict[str, str] = {}
     for definition in definitions:
         for text in sorted({*definition.aliases, str(definition.first_uid())}):

@@ -1,4 +1,4 @@
-"""Values with all that is made of them: made once, and gone with the value.
+"""A small LRU cache of values, each with what was made of it: made once, gone with the value.
 
 What a worker makes of a flow (the parsed flow, its answers, their compressed forms) hangs on the
 value it was made of and on nothing else. So it needs no invalidation of its own: a changed flow is
@@ -35,9 +35,9 @@ class Kept(Generic[_Value]):
 
 
 class Shelf(Generic[_Value]):
-    """Kept values by what they are made of; least recently used out, counted in bytes.
+    """The LRU cache: a value is found by what it was made of, such as its JSON.
 
-    ``most_bytes`` bounds what they were made of; in memory they take a small multiple of it.
+    ``most_bytes`` bounds what the values were made of; in memory they take a small multiple of it.
     """
 
     def __init__(self, *, most_bytes: int, most_entries: int) -> None:

@@ -54,7 +54,7 @@ class FlowPage:
 
     @property
     def flows(self) -> tuple[Offer, ...]:
-        """Made anew each time: a page that is kept is kept for what was made of it."""
+        """Read anew at each call: what is kept of a page are its lines, and its answers."""
         return tuple(_OFFER.validate_json(line) for line in self.lines)
 
 

@@ -48,7 +48,7 @@ class PieceRow:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What an import did, as people and as caches are told."""
+    """What an import did: a report for people, and the changes to tell the caches of."""
 
     report: ImportReport
     changes: tuple[Change, ...]

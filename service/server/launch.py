@@ -158,7 +158,7 @@ async def _applications(settings: Settings) -> Applications:
 
 
 def _allow_open_files(waiting_clients: int) -> None:
-    """As many as this process may give itself; its workers inherit it. Says if they are too few."""
+    """Raise the limit of open files, for us and our workers; a warning if it stays too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

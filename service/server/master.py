@@ -69,12 +69,12 @@ class Master(Arbiter):  # type: ignore[misc]
 
     def spawn_worker(self) -> Any:
         # A signal between the fork and the worker's own handlers would reach a copy of ours, and
-        # be lost; so it waits until the worker lets signals in again.
+        # be lost; so it waits until the worker lets signals in again (its ``_run``).
         with masked_signals():
             return super().spawn_worker()
 
     def manage_workers(self) -> None:
-        """Have as many as are wanted; successors first, then whom they succeed."""
+        """Have as many as are wanted; who is to be replaced leaves once the successor serves."""
         staying = [worker for worker in self.WORKERS.values() if not worker.standing.told]
         old = [w for w in staying if w.age <= self._outdated_age or w.standing.tired]
         # Of those to be replaced a quarter at a time: each worker has its own pool of connections.
@@ -122,7 +122,7 @@ class Master(Arbiter):  # type: ignore[misc]
         super().kill_worker(pid, sig)
 
     def tell_serving(self) -> None:
-        """Say once where everything is."""
+        """Log, once, which addresses are served."""
         addresses = ["{}:{}".format(*listener.getsockname()[:2]) for listener in self.LISTENERS]
         server = self.app.settings.server
         log.info(

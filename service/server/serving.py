@@ -1,4 +1,4 @@
-"""Both applications of a worker on their sockets, and how they take leave of their clients."""
+"""Both applications of a worker on their sockets, and how their connections end in order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Serving:
 
     @property
     def requests(self) -> int:
-        """Those of the public application so far."""
+        """How many the public application has had so far."""
         return self._public.server.requests_count if self._public.server else 0
 
     async def open(self, sockets: list[socket.socket]) -> None:
@@ -89,7 +89,7 @@ class Serving:
         await self._internal.cleanup()
 
     def _say_farewell(self) -> None:
-        """Answers end their connections, those of clients that wait for news at once."""
+        """From now on an answer ends its connection; who waits for news is answered at once."""
         self._farewell.said = True
         self._applications.release()
 

@@ -1,4 +1,4 @@
-"""How a worker stands, told to its master, and what the master wants of it: two shared bytes."""
+"""What a worker tells its master (starting, ready, tired) and it the worker: two shared bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WITH_REPLICA = 1
 
 
 class Standing:
-    """Made by the master before it forks the worker; each of the two writes one of the bytes."""
+    """Made by the master before it forks the worker; each writes one byte and reads both."""
 
     def __init__(self) -> None:
         self._bytes = mmap.mmap(-1, 2)

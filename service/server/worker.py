@@ -64,9 +64,10 @@ class Worker(GunicornUVLoopWebWorker):
         self.loop.add_signal_handler(signal.SIGQUIT, self._leave_now)
         # A terminal's Ctrl-C reaches us too; what it means is the master's to say.
         self.loop.add_signal_handler(signal.SIGINT, lambda: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
     async def _run(self) -> None:
+        # Only now: uvloop loses what comes between a handler's making and its loop's first turn.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         settings: Settings = self.app.settings
         configure_logging(settings.logging)
         heartbeat = asyncio.create_task(self._beat())
@@ -138,7 +139,7 @@ class Worker(GunicornUVLoopWebWorker):
 
 
 def _calm_collector() -> None:
-    """What is there now stays; what requests make is looked through less often.
+    """Spare the garbage collector what exists now, and have it run less often.
 
     Requests in flight look like young garbage to the collector: with Python's own threshold it went
     through them ten times in a thousand requests, about 1 µs of CPU each.
@@ -158,7 +159,7 @@ async def _end_all_tasks() -> None:
 
 @contextlib.contextmanager
 def masked_signals() -> Iterator[None]:
-    """Hold back the signals a worker handles; a forked worker lets them in when it is ready."""
+    """Hold back the signals a worker handles; a forked worker lets them in when its loop runs."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Settings without a default that a program cannot do without."""
+"""Settings that have no default and must be given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def required(name: str, value: SecretStr | str | None) -> str:
 
 
 def missing(name: str, value: SecretStr | str | None) -> list[str]:
-    """The fault of a needed setting that is not set."""
+    """One line if it is not set, else none."""
     if _text(value):
         return []
     fault = f"{name} is not set: set {PREFIX}{name.upper().replace('.', '__')}"
