@@ -136,6 +136,20 @@ def test_dashboard_shows_every_metric_of_ours() -> None:
     }
 
 
+def test_dashboard_shows_of_now_only_what_is_now() -> None:
+    """Over a range, the last value of a series that is gone would stand there for an hour."""
+    by_series = [
+        (panel["title"], target)
+        for panel in DASHBOARD["panels"]
+        if panel["type"] == "stat"
+        for target in panel["targets"]
+        if " by " in target["expr"]
+    ]
+    assert {title for title, _ in by_series} == {"Degraded modes", "Versions"}
+    for title, target in by_series:
+        assert (target.get("instant"), target.get("range")) == (True, False), title
+
+
 def test_dashboard_holds_together() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
