@@ -112,6 +112,7 @@ def test_closed_refuses_and_open_admits_without_counting(clock: Clock) -> None:
     assert caught.value.retry_after_s == 1.0
     free = charge(replace(TEN, on_outage="open"))
     assert all(share.take([free]).allowed for _ in range(100))
+    assert not list(share.owing())
 
 
 def test_shadow_policies_never_deny_and_never_close(clock: Clock) -> None:
@@ -120,6 +121,7 @@ def test_shadow_policies_never_deny_and_never_close(clock: Clock) -> None:
         decision = share.take([charge(replace(TEN, shadow=True, on_outage=mode))])
         assert decision.allowed
         assert decision.states[0].wait_ms > 0
+    assert not list(share.owing())  # nor owe what they had no room for
 
 
 def test_an_outage_begins_when_the_first_lost_batch_went_out(clock: Clock) -> None:
