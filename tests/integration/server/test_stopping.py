@@ -64,6 +64,16 @@ async def test_request_that_never_ends_is_cancelled_after_its_time(start: Start)
         assert (served.folder / f"closed-{worker}").exists()
 
 
+async def test_worker_told_to_leave_before_its_loop_runs_leaves(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_TELL_EARLY", "1")
+    async with start() as served:
+        (told,) = [event["worker"] for event in served.events("worker_ready")][:1]
+        await until(lambda: not alive(told))
+        assert [event["worker"] for event in served.events("worker_left")] == [told]
+
+
 async def test_second_signal_does_not_wait_for_requests(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
 """A program for the tests beside it: Tollgate's serving, a tiny application in place of its own."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +14,7 @@ from aiohttp import web
 from service.api.doorman import Doorman
 from service.database import PoolStatus
 from service.errors import CannotListen, ConfigurationError
-from service.server import Applications, launch, master, serve
+from service.server import Applications, launch, master, serve, worker
 from service.settings import Settings, load
 
 NOTES = Path(os.environ["TEST_NOTES"])
@@ -77,7 +79,21 @@ async def applications(settings: Settings) -> Applications:
     return Applications(public, internal, draining.set)
 
 
+def tell_the_first_worker_to_leave_before_its_loop_runs() -> None:
+    load = worker.Worker.load_wsgi
+
+    def load_and_be_told(self: worker.Worker) -> None:
+        load(self)
+        with contextlib.suppress(FileExistsError):
+            (NOTES / "told").touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    worker.Worker.load_wsgi = load_and_be_told
+
+
 def main() -> int:
+    if "TEST_TELL_EARLY" in os.environ:
+        tell_the_first_worker_to_leave_before_its_loop_runs()
     launch.HANG_TIMEOUT_S = int(os.environ.get("TEST_HANG_TIMEOUT_S", launch.HANG_TIMEOUT_S))
     master.SAME_WISH_S = float(os.environ.get("TEST_SAME_WISH_S", master.SAME_WISH_S))
     try:
