@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from service import __version__, metrics
 from service.admission.published import PublishedLimits
 from service.admission.rules import Rules
-from service.api import keys, middlewares, routes
+from service.api import keys, middlewares, reception, routes
 from service.api.access import Access
 from service.api.cors import Cors
 from service.api.desk import Desk, Parts
@@ -73,7 +73,10 @@ async def create_app(settings: Settings, *, loops: bool = True) -> web.Applicati
 
 async def create_internal_app(settings: Settings, public: web.Application) -> web.Application:
     """The operators' application: same parts as ``public``, which must be started before it."""
-    app = web.Application(middlewares=middlewares.in_order_internal())
+    app = web.Application(
+        middlewares=middlewares.in_order_internal(), handler_args=reception.HANDLER_ARGS
+    )
+    reception.admit_all(app)
     routes.setup_internal(app)
     _set_edge_keys(app, settings)
     app[keys.METRICS_PAGE] = public[keys.METRICS_PAGE]
@@ -97,19 +100,23 @@ def _public(
 ) -> web.Application:
     """The application with its steps and routes: the fast way, or the plain one."""
     cors = Cors(server.cors_origins) if server.cors_origins else None
+    most = server.body_limit_bytes
     if server.fast_answers:
         counts = metrics.HttpCounts(registry)
         way = Way(counts) if tracer is None else TracedWay(counts, tracer)
-        app = web.Application(client_max_size=server.body_limit_bytes)
+        app = web.Application(client_max_size=most, handler_args=reception.HANDLER_ARGS)
         Doorway.open(app, way)
         routes.setup(app, way=way, cors=cors)
     else:
         steps = middlewares.in_order(metrics.http_middleware(registry))
         steps = steps if tracer is None else (traced(tracer), *steps)
-        app = web.Application(middlewares=steps, client_max_size=server.body_limit_bytes)
+        app = web.Application(
+            middlewares=steps, client_max_size=most, handler_args=reception.HANDLER_ARGS
+        )
         routes.setup(app, cors=cors)
     if cors is not None:
         app.on_response_prepare.append(cors)
+    reception.admit_all(app)
     return app
 
 

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pydantic_core
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from service.api import unpacking
 from service.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
 
 #: Deeper than any schema asks for, far below what could exhaust a stack.
@@ -31,6 +32,7 @@ async def read_object(request: web.Request, *, limit_bytes: int) -> dict[str, An
     Raises UnsupportedMediaType, BodyTooLarge or MalformedBody.
     """
     _check_media_type(request)
+    coding = unpacking.coding_of(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
     if (request.content_length or 0) > limit_bytes:
         raise BodyTooLarge(_too_large(limit_bytes))
     try:
@@ -41,6 +43,8 @@ async def read_object(request: web.Request, *, limit_bytes: int) -> dict[str, An
         raise MalformedBody("The body ended early or its encoding is broken.") from error
     if len(raw) > limit_bytes:
         raise BodyTooLarge(_too_large(limit_bytes))
+    if coding is not None:
+        raw = unpacking.unpacked(raw, coding, limit_bytes=limit_bytes)
     return parse_object(raw)
 
 

@@ -6,19 +6,24 @@ import asyncio
 import gzip
 import io
 import json
-from collections.abc import AsyncIterator, Iterator
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 import structlog
 
-from tests.support.gate import IDENTIFIER, TEXT, Gate, problem
+from tests.support.gate import IDENTIFIER, TEXT, Gate, OpenGate, problem
 from tests.support.postgres import ask
 from tests.support.waiting import until
 
 JSON = {"Content-Type": "application/json"}
 START = "/text-summary/start_job"
 LIMIT = 1024 * 1024
+PACKED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+#: A connection that is in order answers this too, and ends.
+LAST = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 TABLES = ("jobs", "job_events", "idempotency_keys")
 
 
@@ -37,6 +42,22 @@ def written(gate: Gate) -> int:
     return sum(
         int(ask(gate.database_url, f"SELECT count(*) FROM {table}")[0][0]) for table in TABLES
     )
+
+
+async def exchange(gate: Gate, sent: bytes) -> bytes:
+    """All that is answered on a connection of its own, until nothing more can come."""
+    reader, writer = await asyncio.open_connection(gate.client.host, gate.client.port)
+    try:
+        writer.write(sent)
+        if not sent.endswith(LAST):
+            return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        return await asyncio.wait_for(reader.read(), 30)
+    finally:
+        writer.close()
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", answers)]
 
 
 BODIES = {
@@ -115,9 +136,76 @@ async def test_compressed_body_is_limited_by_what_it_holds(gate: Gate) -> None:
 
 
 async def test_broken_compression_is_a_malformed_body(gate: Gate) -> None:
-    headers = {**JSON, "Content-Encoding": "gzip"}
-    answer = await gate.post(START, data=b"no gzip at all", headers=headers)
-    assert answer.status == 400
+    for coding, pack in PACKED.items():
+        whole = pack(body(json.dumps(TEXT)))
+        for sent in (b"garbage", whole[:-1], whole[: len(whole) // 2], whole + whole, b""):
+            headers = {**JSON, "Content-Encoding": coding}
+            answer = await gate.post(START, data=sent, headers=headers)
+            await problem(answer, 400, "malformed-body")
+    assert written(gate) == 0
+
+
+async def test_compressed_body_is_read(gate: Gate) -> None:
+    plain = body(json.dumps(TEXT))
+    zipped, deflated = gzip.compress(plain), zlib.compress(plain)
+    for field, sent in {
+        "gzip": zipped,
+        "X-GZip": zipped,
+        "identity, gzip": zipped,
+        "deflate": deflated,
+        "Deflate": deflated[2:-4],  # the bare stream, as some send it
+        "identity": plain,
+    }.items():
+        answer = await gate.post(START, data=sent, headers={**JSON, "Content-Encoding": field})
+        assert answer.status == 200, field
+
+
+async def test_other_codings_are_refused(gate: Gate) -> None:
+    for field in ("br", "zstd", "compress", "gzip, gzip", "gzip;q=1", "nonsense"):
+        answer = await gate.post(START, data=b"{}", headers={**JSON, "Content-Encoding": field})
+        told = await problem(answer, 415, "unsupported-media-type")
+        assert "gzip" in told["detail"]
+
+
+async def test_compressed_body_that_nobody_reads_is_not_unpacked(gate: Gate) -> None:
+    """Unpacked, it could be a thousand times its size; this one cannot be, which would show."""
+    for target in ("POST /nowhere/at/all", "GET /livez", f"POST {START}"):
+        sent = f"{target} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+        sent += "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+        assert statuses(await exchange(gate, sent.encode() + LAST))[1:] == [200], target
+
+
+@pytest.mark.parametrize("fast", [True, False])
+async def test_unknown_expectation_is_passed_over(
+    open_gate: OpenGate, logged: list[Any], fast: bool
+) -> None:
+    gate = await open_gate(server={"fast_answers": fast})
+    for path, status in ((b"/flows", 200), (b"/nowhere/at/all", 404)):
+        for expected in (b"bananas", b"\xff", b"", b"100-continue, more"):
+            logged.clear()
+            sent = b"GET %s HTTP/1.1\r\nHost: x\r\nExpect: %s\r\n\r\n" % (path, expected)
+            assert statuses(await exchange(gate, sent + LAST)) == [status, 200]
+            told = [line["status"] for line in logged if line["event"] == "request"]
+            assert told == [status, 200]
+
+
+async def test_expected_continue_is_said_before_the_body_comes(gate: Gate) -> None:
+    reader, writer = await asyncio.open_connection(gate.client.host, gate.client.port)
+    sent = body(json.dumps(TEXT))
+    head = f"POST {START} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Expect: 100-Continue\r\nContent-Length: {len(sent)}\r\n\r\n".encode())
+    assert await asyncio.wait_for(reader.readline(), 30) == b"HTTP/1.1 100 Continue\r\n"
+    writer.write(sent + LAST)
+    assert statuses(await asyncio.wait_for(reader.read(), 30)) == [200, 200]
+    writer.close()
+
+
+async def test_host_that_cannot_be_decoded_is_not_looked_at(gate: Gate) -> None:
+    for host in ("xn--", "xn--a", "user@xn--zz--:80"):
+        sent = f"GET http://{host}/flows HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        assert statuses(await exchange(gate, sent + LAST)) == [200, 200]
+        sent = f"CONNECT {host} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        assert statuses(await exchange(gate, sent)) == [404]
 
 
 async def test_body_that_is_never_finished_is_nobodys_crash(gate: Gate, logged: list[Any]) -> None:
