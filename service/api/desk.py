@@ -31,6 +31,7 @@ from service.errors import (
     ConfigurationError,
     DeadlineExceeded,
     DependencyError,
+    FieldError,
     InvalidInput,
     StoreUnavailable,
     UnknownJob,
@@ -102,9 +103,7 @@ class Desk:
         try:
             states = [JobState(state)] if state else None
         except ValueError as error:
-            raise InvalidInput(
-                message=f"There is no state {state[:40] if state else ''}."
-            ) from error
+            raise InvalidInput(message="There is no such state of jobs.") from error
         found = await self._inspection.oldest(states, most=MOST_LINES)
         return ops_views.JobListView(jobs=[job_line(job) for job in found])
 
@@ -167,7 +166,8 @@ class Desk:
                 reason=order.reason,
             )
         except ConfigurationError as error:
-            raise InvalidInput(message=f"{error.message}.") from error
+            fault = FieldError("/policy", f"{error.message}.")
+            raise InvalidInput((fault,), "No such policy counts that client.") from error
         _told("buckets_reset", order, author, principal=found.text, policy=order.policy)
         filled = [name for name, was_short in done if was_short]
         return f"Filled: {', '.join(filled)}." if filled else "Every bucket was full already."
@@ -246,7 +246,10 @@ def _checked(text: str, rulebook: Any) -> principals.Principal:
     try:
         return principals.principal_from(text.strip(), rulebook)
     except ConfigurationError as error:
-        raise InvalidInput(message=f"{error.message}.") from error
+        # The fault is told to whoever asked; the message also to the log, which must not learn an
+        # address, nor a key's secret that was taken for its name.
+        fault = FieldError("/principal", f"{error.message}.")
+        raise InvalidInput((fault,), "That names nobody who is counted here.") from error
 
 
 def _told(what: str, order: ops_views.Order, author: str, **more: Any) -> None:

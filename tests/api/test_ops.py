@@ -311,6 +311,20 @@ async def test_bad_order_is_a_problem_and_does_nothing(ops: TestClient[Any, Any]
     assert seen["breaker"]["state"] == "closed"
 
 
+@pytest.mark.parametrize("given", ["canarySecretOfAKey", "key:canarySecretOfAKey"])
+async def test_what_was_looked_up_in_vain_is_told_to_who_asked_and_not_to_the_log(
+    ops: TestClient[Any, Any], given: str
+) -> None:
+    with structlog.testing.capture_logs() as entries:
+        answer = await call(ops, "principal", {"principal": given})
+        found = await problem(answer, 400, "invalid-input")
+        assert (await call(ops, "jobs?state=canary")).status == 400
+    assert "canarySecretOfAKey" in found["errors"][0]["detail"]
+    told = [entry for entry in entries if entry["event"] == "request"]
+    assert len(told) == 2
+    assert "canary" not in str(entries)
+
+
 async def test_without_redis_the_page_shows_this_worker_and_orders_fail(
     open_gate: OpenGate, aiohttp_client: Any, private_valkey: Any
 ) -> None:
