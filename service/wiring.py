@@ -32,7 +32,7 @@ from service.jobs.loops import Loop
 from service.jobs.models import JobState
 from service.jobs.reconciler import Reconciler, worker_name
 from service.jobs.repository import JobRepository
-from service.jobs.runs import RENEWALS_PER_LEASE, Runs
+from service.jobs.runs import RENEW_AGAIN_S, RENEWALS_PER_LEASE, Runs
 from service.jobs.settlement import Settler
 from service.jobs.statuses import CHANNEL, Statuses
 from service.metrics import Metrics
@@ -277,10 +277,11 @@ async def _start_background(
         owner=owner,
     )
     settler = Settler(services.repository, services.gateway, metrics=services.metrics)
-    poll_s, runs = settings.payment.poll_interval, services.runs
+    poll_s, lease_s = settings.payment.poll_interval, settings.jobs.lease_seconds
+    runs = services.runs
     loops = (
         run_loop,
-        Loop("leases", runs.renew, interval_s=settings.jobs.lease_seconds / RENEWALS_PER_LEASE),
+        Loop("leases", runs.renew, interval_s=lease_s / RENEWALS_PER_LEASE, most_s=RENEW_AGAIN_S),
         Loop("expiry", runs.expire, interval_s=EXPIRE_INTERVAL_S),
         Loop("payment-changes", reconciler.changes, interval_s=poll_s),
         Loop("payment-checks", reconciler.checks, interval_s=poll_s),

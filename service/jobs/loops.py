@@ -21,15 +21,21 @@ class Loop:
     """Calls ``tick`` every ``interval_s`` (± 20 %), at once again while it returns True.
 
     A failing tick is logged (expected failures without a stack trace, once until it succeeds) and
-    tried again with a growing pause; it never ends the loop.
+    tried again with a growing pause, of ``most_s`` at most; it never ends the loop.
     """
 
     def __init__(
-        self, name: str, tick: Callable[[], Awaitable[bool]], *, interval_s: float
+        self,
+        name: str,
+        tick: Callable[[], Awaitable[bool]],
+        *,
+        interval_s: float,
+        most_s: float = MAX_PAUSE_S,
     ) -> None:
         self._name = name
         self._tick = tick
         self._interval_s = interval_s
+        self._most_s = most_s
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
@@ -80,7 +86,9 @@ class Loop:
             log.warning("loop_failed", loop=self._name, code=error.code, reason=error.message)
 
     async def _pause(self) -> None:
-        pause_s = min(MAX_PAUSE_S, self._interval_s * 2 ** min(self._failures, 6))
+        pause_s = self._interval_s
+        if self._failures:
+            pause_s = min(self._most_s, pause_s * 2 ** min(self._failures, 6))
         try:
             async with asyncio.timeout(pause_s * random.uniform(0.8, 1.2)):  # noqa: S311
                 await self._wake.wait()

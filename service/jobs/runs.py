@@ -30,8 +30,10 @@ from service.tasks import end
 
 log = structlog.get_logger()
 
-#: The lease is renewed three times before it would end: two renewals may be lost.
+#: A lease is renewed so often before it would end ...
 RENEWALS_PER_LEASE = 3
+#: ... and a renewal that failed is tried again this soon: it is not to end under a run at work.
+RENEW_AGAIN_S = 1.0
 #: A run that failed for a passing reason is tried again after 2, 4, 8 … s.
 RETRY_BASE_S = 2.0
 RETRY_MAX_S = 120.0
@@ -61,6 +63,8 @@ class Runs:
         self._owner = owner
         self._draining = draining
         self._held: dict[UUID, tuple[Claim, asyncio.Task[None]]] = {}
+        #: When the leases here were last known to be kept (monotonic).
+        self._renewed_s = time.monotonic()
 
     def __repr__(self) -> str:
         return f"<Runs {len(self._held)} of {self._settings.concurrency}>"
@@ -74,6 +78,8 @@ class Runs:
         room = self._settings.concurrency - len(self._held)
         if room <= 0 or self._draining():
             return False
+        if time.monotonic() - self._renewed_s > self._settings.lease_seconds:
+            await self.renew()  # PostgreSQL was away: what runs here is not to be claimed anew
         suspected = any(claim.lost_runs >= SUSPECT_AFTER for claim, _ in self._held.values())
         claims = await self._repository.claim_runs(
             self._owner, most=room, suspects=0 if suspected else 1
@@ -84,13 +90,12 @@ class Runs:
 
     async def renew(self) -> bool:
         """Keep the leases of all runs here; a run whose lease is lost is stopped."""
-        if held := list(self._held):
-            kept = await self._repository.renew(self._owner, held)
-            for job_id in set(held) - kept:
-                # Not there also right after it finished; then the task is done by now.
-                if (entry := self._held.get(job_id)) and not entry[1].done():
-                    log.warning("run_lost", job_id=str(job_id))
-                    entry[1].cancel()
+        began_s = time.monotonic()
+        if held := {job_id: run for job_id, (_, run) in self._held.items()}:
+            kept = await self._repository.renew(self._owner, list(held))
+            for job_id in held.keys() - kept:
+                _stop(job_id, held[job_id])
+        self._renewed_s = began_s
         return False
 
     async def expire(self) -> bool:
@@ -107,6 +112,8 @@ class Runs:
         await end(*(task for _, task in self._held.values()))
 
     def _hold(self, claim: Claim) -> None:
+        if claim.job_id in self._held:  # its lease had ended, and it was lost to ourselves
+            _stop(claim.job_id, self._held[claim.job_id][1])
         task = asyncio.create_task(self._run(claim), name=f"run-{claim.job_id}")
         self._held[claim.job_id] = (claim, task)
 
@@ -220,6 +227,13 @@ class Runs:
                 log.info("run_given_back", reason=reason, again_in_s=round(again_in_s, 1))
         except TollgateError as error:
             log.warning("run_not_given_back", reason=reason, code=error.code)
+
+
+def _stop(job_id: UUID, run: asyncio.Task[None]) -> None:
+    """End a run that is not ours any more; one that has just finished is not ours either."""
+    if not run.done():
+        log.warning("run_lost", job_id=str(job_id))
+        run.cancel()
 
 
 def _pause_s(claim: Claim) -> float:

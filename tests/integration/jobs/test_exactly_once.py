@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +21,10 @@ from service.errors import (
     RequestInProgress,
 )
 from service.jobs.models import JobState
+from service.jobs.runs import Runs
 from service.runners.runners import Runners
-from tests.support.house import TEXT, House
+from tests.support.house import TEXT, House, flow_definition
+from tests.support.runners import RUNNING, Scripted, serving
 from tests.support.waiting import until
 
 MakeHouse = Callable[..., Awaitable[House]]
@@ -230,15 +235,64 @@ async def test_run_of_a_dead_worker_goes_on_elsewhere_and_completes_once(
     assert await home.job(job_id) == done
 
 
-async def test_renewed_lease_keeps_the_run(make_house: MakeHouse) -> None:
-    home = await make_house(jobs={"lease_seconds": 0.5, "poll_interval": 0.1})
+async def test_renewed_lease_keeps_the_run(home: House) -> None:
     await home.start("echo+free")
     repository = home.services.repository
     [claim] = await repository.claim_runs("worker", most=1)
-    for _ in range(6):
-        await asyncio.sleep(0.2)  # together longer than a lease
-        assert await repository.renew("worker", [claim.job_id]) == {claim.job_id}
-        assert await repository.claim_runs("other", most=1) == ()
+    await home.sql("UPDATE jobs SET lease_until = now()")
+    assert await repository.renew("worker", [claim.job_id]) == {claim.job_id}
+    assert await repository.claim_runs("other", most=1) == ()
+
+
+@asynccontextmanager
+async def a_long_run(make_house: MakeHouse) -> AsyncIterator[tuple[House, Runs]]:
+    """A worker that has begun a run which ends only by being stopped."""
+    scripted = Scripted([RUNNING], [RUNNING])
+    async with serving(scripted):
+        target = f"http://127.0.0.1:{scripted.port}/runs"
+        flow = flow_definition(runner={"kind": "http", "target": target})
+        home = await make_house(flow)
+        await home.start("echo+free")
+        runners = Runners()
+        await runners.open()
+        runs = home.runs(runners)
+        try:
+            await runs.tick()
+            assert runs.held == 1
+            yield home, runs
+        finally:
+            await runs.stop(within_s=0.0)
+            await runners.close()
+
+
+async def attempts(home: House) -> int:
+    [row] = await home.services.database.fetch("SELECT run_attempts FROM jobs")
+    return int(row["run_attempts"])
+
+
+async def test_run_outlives_an_outage_that_was_longer_than_its_lease(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_long_run(make_house) as (home, runs):
+        await home.sql("UPDATE jobs SET lease_until = now() - interval '1 s'")
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + 60)
+        monkeypatch.setattr("service.jobs.runs.time", later)
+        await runs.tick()
+        assert (runs.held, await attempts(home)) == (1, 1)
+
+
+async def test_worker_that_loses_a_run_to_itself_goes_on_with_one(make_house: MakeHouse) -> None:
+    async with a_long_run(make_house) as (home, runs):
+        before = run_tasks()
+        await home.sql("UPDATE jobs SET lease_until = now() - interval '1 s'")
+        await runs.tick()
+        assert (runs.held, await attempts(home)) == (1, 2)
+        await until(lambda: all(task.done() for task in before))
+        assert len(run_tasks()) == 1
+
+
+def run_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("run-")]
 
 
 async def test_stopping_worker_hands_its_runs_back_at_once(make_house: MakeHouse) -> None:

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from service.errors import DatabaseUnavailable
 from service.jobs.loops import Loop
+from tests.support.waiting import until
 
 NEVER_S = 3600.0
 
@@ -80,6 +81,22 @@ async def test_an_outage_is_logged_once_not_at_every_tick() -> None:
             await asyncio.wait_for(ticks.get(), 5)
         await loop.stop()
     assert [line["event"] for line in lines] == ["loop_failed"]
+
+
+async def test_what_must_not_wait_is_tried_again_soon_however_rarely_it_is_done() -> None:
+    ticks = asyncio.Queue[int]()
+
+    async def tick() -> bool:
+        ticks.put_nowait(1)
+        if ticks.qsize() < 3:
+            raise DatabaseUnavailable
+        return False
+
+    loop = Loop("test", tick, interval_s=NEVER_S, most_s=0.01)
+    loop.start()
+    await until(lambda: ticks.qsize() == 3)
+    assert repr(loop) == "<Loop test turning>"
+    await loop.stop()
 
 
 async def test_stop_ends_a_tick_in_hand() -> None:
