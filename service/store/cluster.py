@@ -118,12 +118,7 @@ class Cluster:
         await self._pools.close()
 
     async def _look(self) -> None:
-        known = {
-            server
-            for shard in self._shards.values()
-            for server in (shard.server, *sorted(shard.replicas))
-        }
-        known = known or set(self._first)
+        known = self._nodes() or set(self._first)
         asked = random.sample(sorted(known), min(ASKED, len(known)))
         try:
             views = await self._views(asked)
@@ -134,7 +129,12 @@ class Cluster:
             raise ConnectionError("no node of the cluster holds any slot")
         (view, _), *_ = Counter(views).most_common(1)
         self._take(view)
-        await self._pools.keep({*self._first, *(each.server for each in self._shards.values())})
+        await self._pools.keep({*self._first, *self._nodes()})
+
+    def _nodes(self) -> set[str]:
+        """Primaries and replicas, as far as is known: all of them may be asked."""
+        shards = self._shards.values()
+        return {server for shard in shards for server in (shard.server, *shard.replicas)}
 
     async def _views(self, servers: Sequence[str]) -> list[View]:
         def agreed(views: list[View]) -> bool:
