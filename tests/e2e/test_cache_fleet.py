@@ -116,7 +116,8 @@ def test_without_redis_each_worker_loads_once(fleet: Fleet) -> None:
 def test_when_the_loading_process_is_killed_another_takes_over(
     fleet: Fleet, redis_url: str
 ) -> None:
-    fleet.begin(replace(cold("d", redis_url), wait_s=2.0))
+    # The lease ends after 0.7 of it, and the others must still wait when the next load has ended.
+    fleet.begin(replace(cold("d", redis_url), wait_s=6.0))
     fleet.kill_loader()
     given = fleet.end()
     assert len(given) == WORKERS - 1

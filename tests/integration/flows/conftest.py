@@ -55,7 +55,10 @@ async def hire(
             await opened.open()
             stack.push_async_callback(opened.close)
             cache = TieredCache(
-                store, CacheSettings(local_seconds=60, unknown_seconds=600), namespace=NAMESPACE
+                store,
+                # Loaded once, however slow the machine: nobody tires of waiting for the loader.
+                CacheSettings(local_seconds=60, unknown_seconds=600, wait_seconds=10),
+                namespace=NAMESPACE,
             )
             stack.push_async_callback(cache.close)
             listener = Listener(settings, url=listen or database, application_name="listener")
