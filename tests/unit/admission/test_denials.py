@@ -123,6 +123,11 @@ def test_memory_is_bounded_and_the_latest_stay(
     assert known.deny([CHARGE]) is not None
     assert known.deny([many[0]]) is None
     assert known.deny([many[-1]]) is not None
+    # What is heard of again is as good as new.
+    hear(known, clock, TEN.bucket.capacity_us, many[8])
+    for charge in many[:2]:
+        hear(known, clock, TEN.bucket.capacity_us, charge)
+    assert known.deny([many[8]]) is not None
 
 
 @given(

@@ -192,7 +192,7 @@ def test_a_debt_is_measured_by_the_limit_that_holds_now(clock: Clock) -> None:
 def test_with_redis_back_the_share_still_limits_but_owes_nothing(clock: Clock) -> None:
     share = begun(1, clock)
     clock.now_us += SECOND_US
-    closed = charge(replace(TEN, name="closed", on_outage="closed"))
+    closed = charge(replace(TEN, name="closed", burst=5, on_outage="closed"))
     admitted = 0
     while share.take([charge(), closed], redis_back=True).allowed:
         admitted += 1
@@ -218,7 +218,11 @@ def test_a_burst_smaller_than_the_fleet_is_held_by_as_many_as_it_has_tokens(cloc
         clock.now_us += 10 * SECOND_US
         assert [drain(each, charge(policy, value)) for each in fleet].count(1) == 2
     single = replace(TEN, burst=10, cost=10)
-    assert sum(each.take([charge(single, "e", 10)]).allowed for each in fleet) == 1
+    decisions = [each.take([charge(single, "e", 10)]) for each in fleet]
+    assert [decision.allowed for decision in decisions].count(True) == 1
+    # Whoever has no share of it says so, and when to come again.
+    for denied in (decision for decision in decisions if not decision.allowed):
+        assert denied.violated[0].remaining == 0
 
 
 @given(
