@@ -28,8 +28,9 @@ MASK = "***"
 _SECRET_NAME = re.compile(
     r"(?i)passw(or)?d|passphrase|secret|api_?key|authorization|credential|cookie|(^|_)token$"
 )
-#: The password of scheme://user:password@host; a user alone is kept, it helps and opens nothing.
-_URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]*@")
+#: The password of scheme://user:password@host, up to the last @ as Redis's client reads it; a user
+#: alone is kept, it helps and opens nothing.
+_URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/]*@")
 #: libpq's other form: password=... inside a connection string.
 _DSN_PASSWORD = re.compile(r"(?i)\b(password)=('(?:[^'\\]|\\.)*'|[^\s&]+)")
 #: Says a line a request or a tick; only of use when hunting a fault in those libraries themselves.

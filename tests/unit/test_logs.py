@@ -133,7 +133,8 @@ def test_field_with_a_harmless_name_is_kept(lines: Lines, name: str) -> None:
     [
         ("postgresql://tg:hunter2@db:5432/tg", "postgresql://tg:***@db:5432/tg"),
         ("redis://:hunter2@cache/0", "redis://:***@cache/0"),
-        ("postgresql://tg:hunter2@h%40x@db/tg", "postgresql://tg:***@h%40x@db/tg"),
+        ("redis://:hunter2@hunter2@cache/0", "redis://:***@cache/0"),
+        ("a://x:hunter2@b, c://y:hunter2@d/@e", "a://x:***@b, c://y:***@d/@e"),
         ("host=db user=tg password=hunter2 port=5432", "host=db user=tg password=*** port=5432"),
         ("host=db password='hunter2 \\' x' port=1", "host=db password=*** port=1"),
         ("postgresql://db/tg?password=hunter2&x=1", "postgresql://db/tg?password=***&x=1"),
