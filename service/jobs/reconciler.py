@@ -26,6 +26,7 @@ from service.jobs.following import Step, overdue, step
 from service.jobs.lifecycle import Waker, terms_of
 from service.jobs.models import JobState, OpenPayment
 from service.jobs.repository import JobRepository
+from service.jobs.turns import Turns
 from service.metrics import Metrics
 from service.payments.models import ChangePage, Payment, Watermark
 from service.settings import JobSettings, PaymentSettings
@@ -77,6 +78,7 @@ class Reconciler:
         self._metrics = metrics
         self._runs = runs
         self._owner = owner
+        self._turns = Turns()
 
     async def changes(self) -> bool:
         """Read the change feed on; True when there may be more of it."""
@@ -104,9 +106,12 @@ class Reconciler:
             most=CHECKS_AT_ONCE, again_in_s=CHECK_AGAIN_S
         )
         with deadline.within(TICK_S):
-            for job in due:
+            for job in self._turns.order(due):
                 try:
-                    with tracing.step("payment check", job.job_id, job.origin):
+                    with (
+                        self._turns.taken(job.job_id),
+                        tracing.step("payment check", job.job_id, job.origin),
+                    ):
                         await self._check(job)
                 except PaymentRejected as error:  # one that is refused must not stop the others
                     log.error(

@@ -13,10 +13,11 @@ from typing import Protocol
 import structlog
 
 from service import deadline, tracing
-from service.errors import DeadlineExceeded, PaymentRejected, TollgateError
+from service.errors import CircuitOpen, DeadlineExceeded, PaymentRejected, TollgateError
 from service.jobs.models import Settlement
 from service.jobs.outbox import MOST_RECOVERIES
 from service.jobs.repository import JobRepository
+from service.jobs.turns import Turns
 from service.metrics import Metrics
 from service.payments.models import Payment
 
@@ -60,22 +61,31 @@ class Settler:
         self._outbox = repository.outbox
         self._gateway = gateway
         self._metrics = metrics
+        self._turns = Turns()
 
     async def tick(self) -> bool:
         """Take the results that are due one step further; True when there may be more."""
-        due = list(await self._outbox.claim(most=AT_ONCE, again_in_s=CLAIM_S))
+        due = self._turns.order(await self._outbox.claim(most=AT_ONCE, again_in_s=CLAIM_S))
         more = len(due) == AT_ONCE
         try:
             with deadline.within(TICK_S):
                 while due:
-                    await self._step(due[0])
+                    with self._turns.taken(due[0].job_id):
+                        await self._step(due[0])
                     del due[0]
         except TollgateError as error:
-            await self._outbox.put_off([s.job_id for s in due], again_in_s=AGAIN_S)
+            await self._put_off(due, error)
             if not isinstance(error, DeadlineExceeded):
                 raise
         self._metrics.census.backlog((await self._outbox.outlook()).waiting)
         return more
+
+    async def _put_off(self, due: list[Settlement], why: TollgateError) -> None:
+        """The first has failed, the others were not looked at."""
+        if not isinstance(why, CircuitOpen):
+            failed = due.pop(0)
+            await self._outbox.put_off([failed.job_id], again_in_s=_again_s(failed))
+        await self._outbox.put_off([each.job_id for each in due], again_in_s=AGAIN_S)
 
     async def _step(self, settlement: Settlement) -> None:
         with tracing.step("settlement", settlement.job_id, settlement.origin):
@@ -147,12 +157,11 @@ class Settler:
         recoveries: int = 0,
         at_least_s: float = 0.0,
     ) -> None:
-        again_s = min(MAX_AGAIN_S, AGAIN_S * 2 ** min(settlement.attempts // 6, 10))
         await self._outbox.move(
             settlement.job_id,
             state,
             on_chain_state,
-            again_in_s=max(again_s, at_least_s),
+            again_in_s=max(_again_s(settlement), at_least_s),
             recoveries=recoveries,
         )
 
@@ -162,6 +171,11 @@ class Settler:
             report(
                 f"settlement_{state}", job_id=str(settlement.job_id), on_chain_state=on_chain_state
             )
+
+
+def _again_s(settlement: Settlement) -> float:
+    """The pause until the next look, longer after many."""
+    return float(min(MAX_AGAIN_S, AGAIN_S * 2 ** min(settlement.attempts // 6, 10)))
 
 
 def _too_late(settlement: Settlement) -> bool:
