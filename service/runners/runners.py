@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
+import structlog
 from prometheus_client import CollectorRegistry
 
 from service.errors import RunnerUnavailable
@@ -14,6 +15,8 @@ from service.metrics.outbound import OutboundCounts
 from service.runners.builtin.runner import BuiltinRunner
 from service.runners.http import HttpRunner
 from service.runners.models import RunnableFlow, Runner
+
+log = structlog.get_logger()
 
 #: Connections to runners from one worker, all flows together, and to a single one.
 _CONNECTIONS = 100
@@ -66,5 +69,7 @@ class Runners:
         if spec.secret_env is not None:
             token = self._environment.get(spec.secret_env, "").strip()
             if not (token and token.isascii() and token.isprintable()):
+                # The job waits for it in silence otherwise: nobody is called who could complain.
+                log.error("runner_token_missing", variable=spec.secret_env)
                 raise RunnerUnavailable(f"The variable {spec.secret_env} holds no usable token.")
         return HttpRunner(self._session, spec, token=token, counts=self._counts)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from service.errors import RunnerUnavailable
 from service.runners.models import Answer, Done, Failed, NeedsInput
@@ -68,8 +69,11 @@ async def test_no_secret_no_authorization(runners: Runners) -> None:
 
 @pytest.mark.parametrize("name", ["ABSENT_TOKEN", "EMPTY_TOKEN", "SPLIT_TOKEN"])
 async def test_unusable_secret_waits_for_the_operator(runners: Runners, name: str) -> None:
-    with pytest.raises(RunnerUnavailable, match=name):
+    with capture_logs() as lines, pytest.raises(RunnerUnavailable, match=name):
         runners.for_flow(Flow(spec(1, secret_env=name)))
+    [line] = lines
+    assert (line["event"], line["log_level"]) == ("runner_token_missing", "error")
+    assert line["variable"] == name
 
 
 async def test_running_is_polled_until_done(runners: Runners) -> None:
