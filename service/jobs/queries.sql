@@ -158,8 +158,8 @@ WHERE blockchain_identifier = ANY(%(blockchain_identifiers)s) OR id = ANY(%(job_
 
 -- name: claim_runs (batch)
 -- Lease runnable jobs to this worker; the attempt number fences whoever held them before. With the
--- first contract a wallet brings one result at a time to the chain, so what waits there makes the
--- end of a run earlier, and a run that would end too late is not begun. Runs that were lost twice
+-- first contract a wallet brings one result at a time to the chain, so what waits there in time makes
+-- the end of a run earlier, and a run that would end too late is not begun. Runs that were lost twice
 -- come one at a time: if one of them kills its workers, it is not to take the others along.
 WITH queues AS (
     SELECT seller_vkey, least(%(queue_limit_s)s, count(*) * %(queue_each_s)s)::float8
@@ -167,6 +167,7 @@ WITH queues AS (
     FROM jobs
     WHERE settlement IN ('due', 'submitted')
       AND payment_source_type IS DISTINCT FROM 'Web3CardanoV2'
+      AND submit_result_time_ms > extract(epoch FROM now()) * 1000
     GROUP BY seller_vkey),
 suspects AS (
     SELECT j.id, j.run_deadline - coalesce(q.wait, interval '0') AS ends_at

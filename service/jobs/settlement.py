@@ -13,7 +13,13 @@ from typing import Protocol
 import structlog
 
 from service import deadline, tracing
-from service.errors import CircuitOpen, DeadlineExceeded, PaymentRejected, TollgateError
+from service.errors import (
+    CircuitOpen,
+    DeadlineExceeded,
+    PaymentMisconfigured,
+    PaymentRejected,
+    TollgateError,
+)
 from service.jobs.models import Settlement
 from service.jobs.outbox import MOST_RECOVERIES
 from service.jobs.repository import JobRepository
@@ -96,14 +102,14 @@ class Settler:
             await self._settle(settlement)
         except PaymentRejected as error:  # one that is refused must not stop the others
             log.error("settlement_rejected", job_id=str(settlement.job_id), reason=error.message)
-            await self._later(settlement, "due", None)
+            await self._unseen(settlement, for_good=not isinstance(error, PaymentMisconfigured))
 
     async def _settle(self, settlement: Settlement) -> None:
         """Read first, act second: whether an earlier request arrived is seen, not assumed."""
         payment = await self._gateway.resolve(settlement.blockchain_identifier)
         if payment is None:
             log.warning("settlement_payment_unknown", job_id=str(settlement.job_id))
-            await self._later(settlement, "due", None)
+            await self._unseen(settlement, for_good=True)
             return
         state = payment.on_chain_state
         if state in SETTLED and payment.result_hash == settlement.result_hash:
@@ -116,6 +122,13 @@ class Settler:
             await self._waiting_for_us(settlement, payment)
         else:  # on its way
             await self._later(settlement, "submitted", state)
+
+    async def _unseen(self, settlement: Settlement, *, for_good: bool) -> None:
+        """Its payment was not shown: looked for again, for as long as that can be of use."""
+        if for_good and _too_late(settlement):
+            await self._end(settlement, "lost", None)
+        else:
+            await self._later(settlement, "due", None)
 
     async def _waiting_for_us(self, settlement: Settlement, payment: Payment) -> None:
         state = payment.on_chain_state

@@ -83,7 +83,12 @@ class TestMargin:
         assert before - await claimed_deadline(home, job_id) == timedelta(seconds=90)
 
     @pytest.mark.parametrize(
-        "change", ["seller_vkey = 'another'", "payment_source_type = 'Web3CardanoV2'"]
+        "change",
+        [
+            "seller_vkey = 'another'",
+            "payment_source_type = 'Web3CardanoV2'",
+            "submit_result_time_ms = extract(epoch FROM now()) * 1000 - 1",
+        ],
     )
     async def test_results_that_are_in_nobodys_way_do_not_count(
         self, home: House, change: str
@@ -202,3 +207,19 @@ class TestRecovery:
             "SELECT id FROM jobs WHERE due_at > now() + interval '10 s'"
         )
         assert late == []
+
+    @pytest.mark.parametrize("answer", [404, 400])
+    async def test_result_whose_payment_is_gone_is_not_asked_for_for_ever(
+        self, home: House, answer: int
+    ) -> None:
+        job_id = await waiting(home, "one.")
+        home.fault(RESOLVE, "status", status=answer)
+        assert await settle(home, job_id, looks=1) == "due"
+        await home.sql("UPDATE jobs SET submit_result_time_ms = 0")
+        assert await settle(home, job_id, looks=1) == "lost"
+
+    async def test_refused_key_loses_no_result(self, home: House) -> None:
+        job_id = await waiting(home, "one.")
+        home.fault(RESOLVE, "status", status=401)
+        await home.sql("UPDATE jobs SET submit_result_time_ms = 0")
+        assert await settle(home, job_id, looks=1) == "due"
