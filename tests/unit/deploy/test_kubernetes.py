@@ -193,6 +193,9 @@ def test_monitor_asks_each_replica_at_its_internal_port() -> None:
     (endpoint,) = monitor["endpoints"]
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert endpoint["path"] in {route.path for route in INTERNAL_TABLE}
+    rules = (ROOT / "config/prometheus/tollgate.rules.yml").read_text()
+    job = service["metadata"]["labels"][monitor["jobLabel"]]
+    assert set(re.findall(r'\bjob="([^"]*)"', rules)) == {job}
 
 
 def test_autoscaler_counts_what_is_measured() -> None:
