@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MASK = "***"
 _SECRET_NAME = re.compile(
-    r"(?i)passw(or)?d|passphrase|secret|api_?key|authorization|credential|cookie|(^|_)token$"
+    r"(?i)passw(or)?d|passphrase|secret|api[_-]?key|authorization|credential|cookie|(^|_)token$"
 )
 #: The password of scheme://user:password@host, up to the last @ as Redis's client reads it; a user
 #: alone is kept, it helps and opens nothing.

@@ -107,7 +107,7 @@ def test_configuring_again_does_not_double_the_lines(stream: io.StringIO) -> Non
         "admin_token",
         "api_key",
         "apikey",
-        "API-Key".replace("-", "_"),
+        "X-API-Key",
         "Authorization",
         "client_secret",
         "Cookie",
