@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from service.admission.policies import rulebook_from
+from service.cli.soundness import check_soundness
 from service.cli.terminal import show
 from service.logs import MASK
 from service.settings import PREFIX, Rate, Settings, load
@@ -20,7 +20,7 @@ from service.settings.secret_files import is_given
 def check(_arguments: argparse.Namespace) -> int:
     """Show every setting in effect, and which of them variables gave; faults end with code 2."""
     loaded = load()
-    rulebook_from(loaded.settings.limits, key_secret=loaded.settings.admin.key_secret)
+    check_soundness(loaded.settings)
     files = ", ".join(str(file) for file in loaded.files) or "none (defaults only)"
     show(f"# files: {files}")
     for section in Settings.model_fields:

@@ -7,8 +7,8 @@ import asyncio
 
 import structlog
 
-from service.admission.policies import rulebook_from
 from service.cli import context
+from service.cli.soundness import check_soundness
 from service.database.budget import connection_budget
 from service.database.standing import standing
 from service.errors import ConfigurationError, TollgateError
@@ -53,5 +53,5 @@ def _complete() -> Settings:
     ]
     if faults:
         raise ConfigurationError("\n".join(faults))
-    rulebook_from(settings.limits, key_secret=settings.admin.key_secret)
+    check_soundness(settings)
     return settings

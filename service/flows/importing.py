@@ -57,7 +57,9 @@ def _entries(path: Path) -> list[Any]:
             raise ConfigurationError(f"{path}: larger than {_FILE_LIMIT_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
         read = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     entries = read.get("flows") if isinstance(read, dict) else None
     if not isinstance(entries, list) or not entries or len(read) > 1:

@@ -85,6 +85,31 @@ def test_limits_that_no_bucket_can_hold_are_refused(
     assert "limits.flows" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["config", "check"], ["serve"]])
+def test_addresses_and_files_of_no_use_are_told_before_anything_is_started(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    wrong = {
+        "REDIS__URL": "hunter2:6379",
+        "REDIS__CA_FILE": str(tmp_path / "nowhere.pem"),
+        "DATABASE__URL": "postgresql://me:hunter2@a,b/tollgate",
+        "PAYMENT__URL": "https://[",
+    }
+    for name, value in {**wrong, "PAYMENT__API_KEY": "hunter2"}.items():
+        monkeypatch.setenv(f"TOLLGATE_{name}", value)
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert [line.split()[1].rstrip(":") for line in told.splitlines()] == [
+        "redis.url",
+        "database.url",
+        "payment.url",
+    ]
+    assert "hunter2" not in told
+    monkeypatch.setenv("TOLLGATE_REDIS__URL", "rediss://cache:6379/0")
+    assert main(command) == 2
+    assert f"redis.ca_file: {tmp_path}/nowhere.pem cannot be read" in capsys.readouterr().err
+
+
 def test_serving_needs_to_know_its_servers(capsys: Captured) -> None:
     assert main(["serve"]) == 2
     error = capsys.readouterr().err

@@ -87,6 +87,12 @@ def test_file_that_may_not_be_looked_for_is_a_fault(tmp_path: Path) -> None:
     assert faults(path) == [f"{path}: File name too long"]
 
 
+def test_file_nested_too_deep_is_a_fault(tmp_path: Path) -> None:
+    path = write(tmp_path, f"a = {'[' * 5000}{']' * 5000}\n")
+    [fault] = faults(path)
+    assert fault.startswith(f"{path}: ")
+
+
 def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOLLGATE_REDIS__URL", "")
     monkeypatch.setenv("TOLLGATE_SERVER__PORT", "")
