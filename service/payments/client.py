@@ -44,6 +44,8 @@ ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
 KEEPALIVE_S = 4.0
 #: aiohttp rounds time-outs above its threshold up to whole seconds; attempts must not be.
 CEIL_THRESHOLD_S = 60.0
+#: A service that asks for more than a day's rest means something else.
+LONGEST_RETRY_AFTER_S = 86_400.0
 #: What is kept of the service's own words about a failure.
 DETAIL_CHARACTERS = 200
 
@@ -343,10 +345,12 @@ def _retry_after_s(text: str | None) -> float | None:
         return None
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        seconds = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return seconds if seconds <= LONGEST_RETRY_AFTER_S else None

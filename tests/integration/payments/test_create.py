@@ -26,6 +26,7 @@ from service.errors import (
     PaymentUnavailable,
 )
 from service.payments.gateway import PaymentGateway
+from service.payments.guard import DEFAULT_PAUSE_S
 from service.payments.models import V2, Fund
 from tests.support.payments import (
     CREATE,
@@ -157,6 +158,21 @@ async def test_throttled_create_waits_as_told_and_pauses_the_fleet(
     assert sandbox.calls(LIST) == 0
     assert breaker.outcomes[0] is Outcome.NEUTRAL
     assert breaker.pauses == [1.0]
+
+
+@pytest.mark.parametrize(
+    "nonsense", ["soon", "-9999 Jan 00:00:00 99999999999999999999 GMT", "999999999"]
+)
+async def test_throttled_create_told_nonsense_waits_the_usual_time(
+    gateway: PaymentGateway,
+    sandbox: RunningSandbox,
+    breaker: RecordingBreaker,
+    nonsense: str,
+) -> None:
+    sandbox.fault("status", CREATE, status=429, retry_after=nonsense, times=1)
+    payment = await gateway.create(new_order())
+    assert [record.id for record in sandbox.records] == [payment.id]
+    assert breaker.pauses == [DEFAULT_PAUSE_S]
 
 
 async def test_overload_with_a_time_to_come_back_is_waited_for(
