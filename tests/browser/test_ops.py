@@ -220,6 +220,27 @@ def test_policy_is_put_on_trial_and_enforced(window: Window) -> None:
     expect(refused.get_by_role("button", name="Put on trial: status")).to_be_visible()
 
 
+#: A table whose row comes again, with the same button and something else behind it.
+PRESSED = """async () => {
+  const here = document.querySelector("script[type=module]").src;
+  const { table } = await import(here.replace("app.js", "tables.js"));
+  const { el } = await import(here.replace("app.js", "dom.js"));
+  const pressed = [];
+  const rows = table({ caption: "Things", empty: "", key: (row) => row.name, columns: [
+    { name: "", of: (row) => el("button", { onclick: () => pressed.push(row.burst) }, "Try…") },
+  ] });
+  rows.update([{ name: "a", burst: 1 }]);
+  const button = rows.node.querySelector("button");
+  rows.update([{ name: "a", burst: 2 }]);
+  button.click();
+  return [pressed, button === rows.node.querySelector("button")];
+}"""
+
+
+def test_button_that_stays_does_what_its_row_says_now(window: Window) -> None:
+    assert open_ops(window).evaluate(PRESSED) == [[2], True]
+
+
 def test_job_is_followed_to_its_history(window: Window) -> None:
     job = buy(window.house, "text-summary+free")
     page = open_ops(window)

@@ -4,7 +4,7 @@
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    if (name.startsWith("on")) node[name] = value; // where others find it: tables.js keeps buttons
     else if (value === true) node.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) {
       node.setAttribute(name, value);
