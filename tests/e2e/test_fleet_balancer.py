@@ -201,6 +201,9 @@ async def test_body_above_the_limit_is_a_problem_and_reaches_nobody() -> None:
         (b"G@RBAGE\r\n\r\n", 400, "malformed-request"),
         (b"GET /_nginx/away HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not-found"),
         (b"TRACE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405, "method-not-allowed"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501,
+         "unknown-transfer-coding"),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505, "unknown-version"),
     ],
 )  # fmt: skip
 async def test_what_nginx_refuses_itself_is_a_problem(
@@ -212,6 +215,13 @@ async def test_what_nginx_refuses_itself_is_a_problem(
     assert b"application/problem+json" in head
     problem = json.loads(body)
     assert (problem["status"], problem["type"]) == (status, f"urn:tollgate:problem:{code}")
+
+
+async def test_client_of_http_1_0_may_name_no_host() -> None:
+    async with edge(1) as made:
+        told = await made.raw(b"GET /x HTTP/1.0\r\n\r\n")
+        assert told.startswith(b"HTTP/1.1 200 ")
+        assert [seen[2]["Host"] for seen in made.seen()] == ["tollgate"]
 
 
 async def test_slow_body_keeps_no_replica_busy() -> None:
