@@ -137,7 +137,8 @@ class PaymentClient:
     async def resolve(self, blockchain_identifier: str, *, timeout_s: float) -> Payment:
         path = "payment/resolve-blockchain-identifier"
         body = self._about(blockchain_identifier)
-        return (await self._post(path, Answer[PaymentDocument], body, timeout_s)).data.value()
+        answer = await self._post(path, Answer[PaymentDocument], body, timeout_s)
+        return _same(answer, blockchain_identifier)
 
     async def submit_result(
         self, blockchain_identifier: str, result_hash: str, *, timeout_s: float
@@ -145,7 +146,7 @@ class PaymentClient:
         """Ask for the hash to be put on chain; NOT_FOUND also where it has been asked before."""
         body = self._about(blockchain_identifier) | {"submitResultHash": result_hash}
         answer = await self._post("payment/submit-result", Answer[PaymentDocument], body, timeout_s)
-        return answer.data.value()
+        return _same(answer, blockchain_identifier)
 
     async def authorize_refund(self, blockchain_identifier: str, *, timeout_s: float) -> None:
         body = self._about(blockchain_identifier)
@@ -284,6 +285,13 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if len(content) > ANSWER_LIMIT_BYTES:
             raise AttemptFailed(Kind.UNREADABLE, status=response.status, detail="too long")
     return bytes(content)
+
+
+def _same(answer: Answer[PaymentDocument], blockchain_identifier: str) -> Payment:
+    """The payment that was asked about: funds of another one must start no job."""
+    if answer.data.blockchain_identifier != blockchain_identifier:
+        raise AttemptFailed(Kind.UNREADABLE, detail="not the payment asked about")
+    return answer.data.value()
 
 
 def _parsed(model: type[T], content: bytes) -> T:

@@ -33,6 +33,13 @@ def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _instant(text: str) -> str:
+    """As it is, for it is sent back so; but a moment that can be compared with others."""
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("must have a time zone")
+    return text
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -101,7 +108,9 @@ class PaymentDocument(Document):
     metadata: str | None
     created_at: Moment
     updated_at: Text
-    next_action_or_on_chain_state_or_result_last_changed_at: Text
+    next_action_or_on_chain_state_or_result_last_changed_at: Annotated[
+        Text, AfterValidator(_instant)
+    ]
 
     def value(self) -> Payment:
         wallet, action = self.smart_contract_wallet, self.next_action

@@ -38,6 +38,16 @@ async def test_payment_is_found_by_its_job(gateway: PaymentGateway) -> None:
         assert found.id == payment.id
 
 
+async def test_answer_about_another_payment_is_not_believed(
+    gateway: PaymentGateway, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, other = [await gateway.create(new_order()) for _ in range(2)]
+    record = sandbox.sandbox.ledger.by_identifier(other.blockchain_identifier)
+    monkeypatch.setattr(sandbox.sandbox.ledger, "by_identifier", lambda _: record)
+    with pytest.raises(PaymentUnavailable):
+        await gateway.resolve(asked.blockchain_identifier)
+
+
 async def test_payment_of_the_second_contract_is_found(gateway: PaymentGateway) -> None:
     order = new_order(payment_source_type=V2, supported_payment_source_index=0)
     made = await gateway.create(order)

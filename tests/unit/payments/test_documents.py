@@ -56,6 +56,13 @@ def test_every_field_arrives() -> None:
     assert payment.last_changed_at == "2026-01-03T00:00:00.002Z"
 
 
+@pytest.mark.parametrize("moment", ["soon", "2026-01-03", "2026-01-03T00:00:00", ""])
+def test_change_that_cannot_be_put_in_order_is_refused(moment: str) -> None:
+    changed = {"nextActionOrOnChainStateOrResultLastChangedAt": moment}
+    with pytest.raises(ValidationError):
+        Answer[PaymentDocument].model_validate_json(answer(**changed))
+
+
 @pytest.mark.parametrize("status", ["success", "Success", "SUCCESS"])
 def test_success_is_read_in_any_case(status: str) -> None:
     Answer[PaymentDocument].model_validate_json(answer(status))
