@@ -10,8 +10,6 @@ there was in flight when the wait was found too long.
 
 from __future__ import annotations
 
-import math
-
 #: No limit until the wait is so many times as long as it may be: what is held to then is stricter
 #: than what is borne before, or it would come and go, and small troubles would cost refusals.
 ALARM = 4.0
@@ -19,6 +17,9 @@ ALARM = 4.0
 FLOOR = 6
 #: No single look takes more than half: it may have been a stroke of bad luck.
 MOST_CUT = 0.5
+#: No single look adds more than this part: what is too much is waited for by all who come until the
+#: next one. Ten times as many are found in a second and a half.
+MOST_RAISED = 1 / 6
 #: Looks without anybody turned away and with short waits, after which the limit is lifted.
 CALM_LOOKS = 20
 
@@ -47,7 +48,7 @@ class AdaptiveLimit:
             self.value = self._cut(base, delay_s)
             self._calm = 0
         elif pressed:
-            self.value += 2 * math.sqrt(self.value) * (1 - delay_s / self._target_s)
+            self.value *= 1 + MOST_RAISED * (1 - delay_s / self._target_s)
             self._calm = 0
         else:
             self._calm += 1
