@@ -31,8 +31,10 @@ from service.server.standing import Standing
 from service.settings import ServerSettings, Settings
 
 HEARTBEAT_INTERVAL_S = 1.0
-#: For closing pools and the like, beyond the time of the runs in hand.
-CLOSE_S = 8.0
+#: For closing pools and the like, beyond the time of the runs in hand. Together with the last
+#: connections to be accepted (2 s) and what aiohttp adds to a limit (1 s) within the master's
+#: STOP_MARGIN_S, or the master would kill before this has been cut short and said so.
+CLOSE_S = 6.0
 #: Workers that started together are not to be replaced together: up to this share more requests.
 SPREAD = 0.2
 #: New objects between two looks of the garbage collector (Python's own threshold: 700).
