@@ -57,7 +57,7 @@ def _shown(value: Any) -> str:
 
 def _without_credentials(text: str) -> str:
     """An address that is no secret may still hold a name and a password."""
-    return re.sub(r"^([A-Za-z0-9+.-]+://)[^/?#]*@", rf"\1{MASK}@", text)
+    return re.sub(r"^([A-Za-z0-9+.-]+://)\S*@", rf"\1{MASK}@", text)
 
 
 def _without_secret(secret: str) -> str:
