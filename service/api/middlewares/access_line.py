@@ -16,6 +16,7 @@ import atexit
 import random
 import time
 from json.encoder import encode_basestring_ascii as quoted
+from select import PIPE_BUF
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import structlog
@@ -23,6 +24,8 @@ import structlog
 from service import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from yarl import URL
 
     from service.api.keys import RequestRecord
@@ -86,9 +89,10 @@ class _Together:
 
     def write(self) -> None:
         lines, self._lines = self._lines, []
-        if self._stream is not None and lines:
-            self._stream.write("".join(lines))
-            self._stream.flush()
+        if self._stream is not None:
+            for piece in _pieces(lines):
+                self._stream.write(piece)
+                self._stream.flush()
 
     def now(self) -> str:
         """As structlog's own time stamps."""
@@ -102,6 +106,20 @@ class _Together:
     def _on_time(self) -> None:
         self._timer = None
         self.write()
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Whole lines, as many at once as no other worker's can come between on a pipe (POSIX)."""
+    piece: list[str] = []
+    length = 0
+    for line in lines:  # of ASCII: as many bytes as characters
+        if length + len(line) > PIPE_BUF and piece:
+            yield "".join(piece)
+            piece, length = [], 0
+        piece.append(line)
+        length += len(line)
+    if piece:
+        yield "".join(piece)
 
 
 _together = _Together()

@@ -9,6 +9,8 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from select import PIPE_BUF
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,6 +124,22 @@ async def test_many_lines_do_not_wait(stream: io.StringIO) -> None:
     await asyncio.sleep(access_line.WAIT_S * 2)
     written = [json.loads(line)["request_id"] for line in stream.getvalue().splitlines()]
     assert written == [f"r-{number}" for number in range(access_line.MOST_LINES + 1)]
+
+
+async def test_no_line_is_torn_where_workers_share_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written at once up to PIPE_BUF stays together; more is cut where a full pipe ends."""
+    pieces: list[str] = []
+    monkeypatch.setattr(access_line._together, "_stream", SimpleNamespace(
+        write=pieces.append, flush=lambda: None
+    ))  # fmt: skip
+    lines = [f"{'x' * (PIPE_BUF // 8 + number % 7)}\n" for number in range(access_line.MOST_LINES)]
+    lines[7] = f"{'y' * 2 * PIPE_BUF}\n"  # what is longer by itself goes by itself
+    monkeypatch.setattr(access_line._together, "_lines", [*lines])
+    access_line._together.write()
+    assert "".join(pieces) == "".join(lines)
+    assert all(piece.endswith("\n") for piece in pieces)
+    assert [piece for piece in pieces if len(piece) > PIPE_BUF] == [lines[7]]
+    assert len(pieces) < len(lines) / 2
 
 
 async def test_kinds_of_lines_are_not_kept_without_end(stream: io.StringIO) -> None:
