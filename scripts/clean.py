@@ -26,6 +26,7 @@ MADE = (
     ".ruff_cache",
     ".pytest_cache",
     ".hypothesis",
+    ".schemathesis",
     ".import_linter_cache",
     "*/**/__pycache__",
     ".run",
