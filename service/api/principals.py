@@ -72,9 +72,13 @@ async def reset(
     Returns the policies, and whether something was missing there. Raises ConfigurationError for a
     policy that does not count this principal, StoreUnavailable while Redis is away.
     """
-    policies = [policy for policy in principal.policies(rulebook) if only in (None, policy.name)]
+    counted = principal.policies(rulebook)
+    policies = [policy for policy in counted if only in (None, policy.name)]
     if not policies:
-        raise ConfigurationError(f"{principal.text} is not counted under a policy {only}")
+        names = ", ".join(policy.name for policy in counted) or "none"
+        raise ConfigurationError(
+            f"{principal.text} is not counted under a policy {only}; it is under: {names}"
+        )
     done = []
     for policy in policies:
         subject = charge(policy, principal.text).subject
