@@ -212,6 +212,10 @@ async def test_peek_shows_what_is_left_and_reset_fills_it(
     one = limits("reset", address, "flows", config=config, redis=redis_url)
     assert one.stdout == "ip:2001:db8:1:2::/64 flows: reset\n"
     assert (left(address)["flows"], left(address)["status"]) == ("30", "59")
+    wrong = limits("reset", address, "FLOWS", config=config, redis=redis_url)
+    assert wrong.returncode == 2
+    assert "it is under: " in wrong.stderr
+    assert " flows, " in wrong.stderr
     every = limits("reset", address, config=config, redis=redis_url).stdout
     assert "status: reset" in every
     assert "demo: was full" in every
