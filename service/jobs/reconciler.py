@@ -98,7 +98,8 @@ class Reconciler:
         following = page.next.rewound(OVERLAP_S) if page.complete else page.next
         position = {"last_update": following.last_update, "cursor_id": following.cursor_id}
         await self._repository.save_loop(LOOP, self._owner, position)
-        return not page.complete
+        # A feed that has not moved is asked again in a while, as one that is at its end.
+        return not page.complete and page.next != since
 
     async def checks(self) -> bool:
         """Look at single jobs that are due; True when there may be more of them."""

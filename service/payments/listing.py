@@ -55,8 +55,10 @@ async def _read_back_to(horizon: datetime, source_type: str, read: ReadPage) -> 
         page = await read(source_type, cursor)
         fresh = [payment for payment in page if payment.id not in seen]
         seen.update((payment.id, payment) for payment in fresh)
-        if len(page) < PAGE or not fresh or page[-1].created_at < horizon:
+        if len(page) < PAGE or page[-1].created_at < horizon:
             return list(seen.values())
+        if not fresh:
+            raise PaymentUnavailable("The payment service's list does not go on.")
         cursor = page[-1].id
     raise PaymentUnavailable("The payment service's list is too long to be searched.")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from scripts.sandbox import life
 from scripts.sandbox.records import Record
 from service.jobs.models import JobState
+from service.payments.models import ChangePage, Watermark
 from tests.support.house import AGENT, House
 from tests.support.payments import new_order
 
@@ -135,6 +138,20 @@ async def test_change_that_becomes_visible_late_is_not_passed_over(home: House) 
     ledger.change(record, lambda r: life.lock(r, ledger.now_ms() - 2000))
     await home.reconciler.changes()
     assert await state_of(home, late) is JobState.RUNNING
+
+
+async def test_feed_that_does_not_go_on_is_not_asked_without_end(home: House) -> None:
+    await awaiting_payment(home)
+    page = await home.services.gateway.changes(Watermark.at(datetime(2026, 1, 1, tzinfo=UTC)))
+    stuck = replace(page, complete=False)
+
+    class Stuck:
+        async def changes(self, since: Watermark, limit: int = 100) -> ChangePage:
+            return stuck
+
+    home.reconciler._gateway = Stuck()  # type: ignore[assignment]
+    assert await home.reconciler.changes()
+    assert not await home.reconciler.changes()
 
 
 async def with_a_second_payment(home: House) -> tuple[UUID, Record]:

@@ -100,6 +100,19 @@ async def test_endless_list_is_no_proof_of_absence(monkeypatch: pytest.MonkeyPat
         await listing.find("no job", created_after=START, read=service.page)
 
 
+async def test_list_that_does_not_go_on_is_no_proof_of_absence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listing, "PAGE", 2)
+    service = Service([payment(number) for number in range(20)])
+
+    async def first_page(source_type: str, _: str | None) -> tuple[Payment, ...]:
+        return await service.page(source_type, None)
+
+    with pytest.raises(PaymentUnavailable):
+        await listing.find("no job", created_after=START, read=first_page)
+
+
 async def test_of_two_payments_for_one_job_the_older_counts() -> None:
     twins = [payment(1), payment(2)]
     service = Service([twins[0], _twin(twins[1], metadata="job 1")])
