@@ -59,6 +59,12 @@ class BodyTooLarge(TollgateError):
     code = "body-too-large"
 
 
+class BodyTooSlow(TollgateError):
+    """The body did not come in time."""
+
+    code = "body-too-slow"
+
+
 class UnknownFlow(TollgateError):
     """There is no such flow."""
 

@@ -7,6 +7,7 @@ I-JSON (RFC 7493) and free of NUL, which PostgreSQL cannot store.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Iterator
@@ -17,26 +18,31 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.api import unpacking
-from service.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from service.errors import BodyTooLarge, BodyTooSlow, MalformedBody, UnsupportedMediaType
 
 #: Deeper than any schema asks for, far below what could exhaust a stack.
 MAX_DEPTH = 64
 #: The largest integer every JSON reader holds exactly (2^53 - 1).
 MAX_INTEGER = 2**53 - 1
+#: A client has this long to send all of it, so that a slow one is told apart from a slow service.
+LIMIT_S = 15.0
 _MAX_INTEGER_TEXT = len(str(-MAX_INTEGER))
 
 
 async def read_object(request: web.Request, *, limit_bytes: int) -> dict[str, Any]:
     """The request's body as a JSON object.
 
-    Raises UnsupportedMediaType, BodyTooLarge or MalformedBody.
+    Raises UnsupportedMediaType, BodyTooLarge, BodyTooSlow or MalformedBody.
     """
     _check_media_type(request)
     coding = unpacking.coding_of(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
     if (request.content_length or 0) > limit_bytes:
         raise BodyTooLarge(_too_large(limit_bytes))
     try:
-        raw = await request.read()
+        async with asyncio.timeout(None if request.content.is_eof() else LIMIT_S):
+            raw = await request.read()
+    except TimeoutError as error:
+        raise BodyTooSlow(f"The body did not come within {LIMIT_S:g} s.") from error
     except web.HTTPRequestEntityTooLarge as error:  # chunked: known only while reading
         raise BodyTooLarge(_too_large(limit_bytes)) from error
     except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:

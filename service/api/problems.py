@@ -29,6 +29,7 @@ STATUSES: Mapping[type[errors.TollgateError], HTTPStatus] = {
     errors.MalformedBody: HTTPStatus.BAD_REQUEST,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.ClientDenied: HTTPStatus.FORBIDDEN,
     errors.UnknownFlow: HTTPStatus.NOT_FOUND,
     errors.UnknownJob: HTTPStatus.NOT_FOUND,
@@ -105,6 +106,8 @@ def from_error(error: errors.TollgateError) -> Problem:
         dependency=dependency.dependency if dependency else None,
         retryable=retryable,
         retry_after_s=None if retry_after_s is None else max(1, math.ceil(retry_after_s)),
+        # The rest of the body may come yet, and is no request.
+        headers={"Connection": "close"} if status == HTTPStatus.REQUEST_TIMEOUT else {},
     )
 
 

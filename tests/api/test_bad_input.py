@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
+from service.api import json_body
 from tests.support.gate import IDENTIFIER, TEXT, Gate, OpenGate, problem
 from tests.support.postgres import ask
 from tests.support.waiting import until
@@ -217,6 +218,21 @@ async def test_body_that_is_never_finished_is_nobodys_crash(gate: Gate, logged: 
     writer.close()
     await until(lambda: [entry for entry in logged if entry["event"] == "request"])
     assert not [entry for entry in logged if entry["event"] == "request_crashed"]
+    assert written(gate) == 0
+
+
+async def test_body_that_does_not_come_is_the_clients_failure(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_body, "LIMIT_S", 0.1)
+    reader, writer = await asyncio.open_connection(gate.client.host, gate.client.port)
+    head = f"POST {START} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+    told = (await asyncio.wait_for(reader.readuntil(b"}"), 30)).decode()
+    writer.close()
+    assert told.startswith("HTTP/1.1 408 ")
+    assert "\r\nConnection: close\r\n" in told
+    assert json.loads(told.partition("\r\n\r\n")[2])["type"].endswith(":body-too-slow")
     assert written(gate) == 0
 
 

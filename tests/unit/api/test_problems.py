@@ -34,6 +34,7 @@ def written(problem: problems.Problem) -> dict[str, object]:
         (errors.UnknownJob(), 404),
         (errors.RequestInProgress(), 409),
         (errors.BodyTooLarge(), 413),
+        (errors.BodyTooSlow(), 408),
         (errors.UnsupportedMediaType(), 415),
         (errors.IdempotencyMismatch(), 422),
         (errors.PaymentRejected(), 502),
