@@ -1,4 +1,4 @@
-"""What the payment service knows, brought to our jobs: three ticks, each safe to run anywhere.
+"""What the payment service knows, brought to our jobs: two ticks, each safe to run anywhere.
 
 - ``changes``: one worker of the fleet reads the change feed from a remembered watermark.
 - ``checks``: any worker looks at single jobs whose time has come: intents that never got an answer,
