@@ -16,9 +16,15 @@ from service.api.rendered import Rendered
 
 ANY = "*"
 #: What a page may read beyond what every page may.
-EXPOSED = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+EXPOSED = (
+    "Age, Cache-Status, ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After,"
+    " X-Request-Id"
+)
 #: What a page may send.
-ACCEPTED = "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-API-Key, X-Request-Id"
+ACCEPTED = (
+    "Authorization, Content-Encoding, Content-Type, Idempotency-Key, If-None-Match, Traceparent,"
+    " Tracestate, X-API-Key, X-Request-Id, X-Request-Timeout-Ms"
+)
 #: How long a browser may remember a preflight (their own limits are no higher than 2 h).
 MAX_AGE_S = 3600
 _VARY_LINE = f"{hdrs.VARY}: {hdrs.ORIGIN}\r\n"
