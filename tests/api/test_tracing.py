@@ -258,5 +258,5 @@ async def test_without_its_packages_the_start_says_what_to_install(
     monkeypatch.delitem(sys.modules, "service.tracing.telemetry", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     settings = load().settings.model_copy(update={"tracing": TracingSettings(enabled=True)})
-    with pytest.raises(ConfigurationError, match="config/requirements/tracing.lock"):
+    with pytest.raises(ConfigurationError, match=r"config/requirements/tracing\.lock"):
         await create_app(settings)

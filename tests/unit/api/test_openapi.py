@@ -50,7 +50,8 @@ def test_every_limited_route_says_so(row: Route) -> None:
 def test_start_job_promises_every_failure_of_a_sale() -> None:
     (row,) = (row for row in TABLE if row.path == "/{flow}/start_job")
     assert set(operation(row)["responses"]) == {
-        "200", "400", "403", "404", "408", "409", "413", "415", "422", "429", "500", "502", "503", "504",
+        "200", "400", "403", "404", "408", "409", "413", "415", "422", "429",
+        "500", "502", "503", "504",
     }  # fmt: skip
     assert errors.CircuitOpen.code in operation(row)["responses"]["503"]["description"]
 
