@@ -45,12 +45,15 @@ class AllWorkers(Collector):
 def page_handler(registry: CollectorRegistry) -> Handler:
     """The handler of ``/metrics``: all workers of the replica where they share a directory."""
     directory = os.environ.get(MULTIPROCESS_VARIABLE)
-    shown: Collector = AllWorkers(Path(directory)) if directory else registry
+    shared = AllWorkers(Path(directory)) if directory else None
     hand_over = HandOver.of(registry)
 
     async def handler(_request: Any) -> web.Response:
         hand_over.now()
-        body = await asyncio.to_thread(generate_latest, shown)
+        if shared is None:  # no thread: collecting hands over, and nobody may count meanwhile
+            body = generate_latest(registry)
+        else:
+            body = await asyncio.to_thread(generate_latest, shared)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     return handler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -59,6 +60,16 @@ async def test_the_page_is_complete_whoever_keeps_its_numbers(
     tally.grown[()] += 4
     response = await page_handler(registry)(None)
     assert b"things_total 4.0" in response.body
+
+
+async def test_numbers_are_never_handed_over_while_they_are_counted(
+    registry: CollectorRegistry,
+) -> None:
+    """Where none are shared the page does it by itself; in a thread it would meet who counts."""
+    threads: list[int] = []
+    HandOver.of(registry).add(lambda: threads.append(threading.get_ident()))
+    await page_handler(registry)(None)
+    assert set(threads) == {threading.get_ident()}
 
 
 async def test_a_worker_that_leaves_in_order_is_never_among_the_dead(
