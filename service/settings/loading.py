@@ -43,6 +43,7 @@ from service.settings.sections import (
 PREFIX = "TOLLGATE_"
 CONFIG_VARIABLE = "TOLLGATE_CONFIG"
 DEFAULT_CONFIG = Path("config/tollgate.toml")
+_ANY_HOST = {"0.0.0.0", "::"}  # noqa: S104 (compared)
 
 
 class Settings(BaseSettings):
@@ -127,6 +128,13 @@ class Settings(BaseSettings):
             for inner, low, outer, high in chain
             if low >= high
         ]
+        hosts = {server.host, server.internal_host}
+        if server.port == server.internal_port != 0 and (len(hosts) == 1 or hosts & _ANY_HOST):
+            # Workers share their ports, so both would be bound, and clients reach either by chance.
+            faults.append(
+                f"server.port and server.internal_port must differ (both are {server.port}):"
+                " metrics and operations would be public"
+            )
         if database.pool_min > database.pool_max:
             faults.append(
                 f"database.pool_min ({database.pool_min}) must not exceed"

@@ -194,6 +194,7 @@ def test_rate_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str
         ("PAYMENT__SUBMIT_WITHIN", "1620", "must be less than payment.submit_within (1620 s)"),
         ("JOBS__SETTLE_MARGIN", "2400", "must be less than payment.submit_within (3600 s)"),
         ("CACHE__FRESH_SECONDS", "86400", "must be less than cache.stale_seconds"),
+        ("SERVER__INTERNAL_PORT", "8000", "server.port and server.internal_port must differ"),
         ("SERVER__REQUEST_TIMEOUT", "nan", "TOLLGATE_SERVER__REQUEST_TIMEOUT"),
         ("SERVER__TRUSTED_PROXIES", "10.0.0.0/33", "TOLLGATE_SERVER__TRUSTED_PROXIES"),
         ("SERVER__CORS_ORIGINS", "shop.example", "TOLLGATE_SERVER__CORS_ORIGINS"),
@@ -205,6 +206,18 @@ def test_contradiction_is_refused(
 ) -> None:
     monkeypatch.setenv(f"TOLLGATE_{name}", value)
     assert any(words in line for line in faults())
+
+
+@pytest.mark.parametrize(("host", "wrong"), [("0.0.0.0", True), ("10.0.0.1", False)])  # noqa: S104
+def test_one_port_on_two_addresses_is_a_fault_only_where_they_meet(
+    monkeypatch: pytest.MonkeyPatch, host: str, wrong: bool
+) -> None:
+    monkeypatch.setenv("TOLLGATE_SERVER__HOST", host)
+    monkeypatch.setenv("TOLLGATE_SERVER__INTERNAL_PORT", "8000")
+    if wrong:
+        assert "must differ" in faults()[0]
+    else:
+        assert load().settings.server.host == host
 
 
 def test_settings_show_no_secret_and_cannot_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
