@@ -111,12 +111,13 @@ async def test_bucket_disappears_when_it_is_full_again(limiter: Limiter, store: 
     quick = Policy("quick", tokens=20, period_s=1, burst=20)
     await take(limiter, quick)
     key = keys.bucket("quick", str(CLIENT), shadow=False)
-    assert 0 < await store.client.pttl(key) <= 51
-    for _ in range(500):
-        if not await store.client.exists(key):
-            break
-        await asyncio.sleep(0.01)
-    assert not await store.client.exists(key)
+    # Gone already on a busy machine; never without an end.
+    assert await store.client.pttl(key) in {-2, *range(52)}
+
+    async def gone() -> bool:
+        return not await store.client.exists(key)
+
+    await until(gone)
 
 
 async def test_workers_find_each_other_and_leave(open_store: OpenStore, redis_url: str) -> None:
@@ -156,10 +157,14 @@ async def test_a_heartbeat_that_fails_for_a_reason_nobody_thought_of_is_not_the_
 
 async def test_a_killed_worker_is_counted_no_longer_than_its_life(store: Store) -> None:
     beat = store.script("service.admission", "heartbeat", keys=1)
-    await beat([keys.workers()], [0, "killed", 50])
+    await beat([keys.workers()], [0, "killed", 1000])
     assert await beat([keys.workers()], [0, "alive", 60_000]) == [2, 0]
-    await asyncio.sleep(0.06)  # longer than the killed one counts
-    assert await beat([keys.workers()], [0, "alive", 60_000]) == [1, 0]
+
+    async def alone() -> bool:
+        live, place = await beat([keys.workers()], [0, "alive", 60_000])
+        return (live, place) == (1, 0)
+
+    await until(alone)
 
 
 async def commands(store: Store) -> int:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from scripts.devservers import EmbeddedValkey
+from service.admission import limiter as limiting
 from service.admission import settlement
 from service.admission.fallback import Place
 from service.admission.limiter import Limiter
@@ -54,11 +55,11 @@ async def until_away(limiter: Limiter, policy: Policy = FAST) -> None:
         await take(limiter, policy)
 
 
-async def offer(limiter: Limiter, policy: Policy, until_s: float) -> int:
+async def offer(limiter: Limiter, policy: Policy, over: asyncio.Event) -> int:
     """Ask all the time, as a crowd would; how many were admitted."""
     admitted = 0
     charges = (Charge(policy, CLIENT),)
-    while time.monotonic() < until_s:
+    while not over.is_set():
         denial = limiter.deny_locally(charges)
         decision = denial or await limiter.take(charges)
         admitted += decision.allowed
@@ -67,8 +68,9 @@ async def offer(limiter: Limiter, policy: Policy, until_s: float) -> int:
 
 
 async def test_without_redis_each_worker_grants_its_share_then_the_fleet_decides_again(
-    fleet: Fleet, private_valkey: MakeValkey
+    fleet: Fleet, private_valkey: MakeValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limiting, "HEARTBEAT_S", 3600)  # it would notice the outage as well
     server = private_valkey()
     (limiter,) = await fleet(server.url, 1)
     limiter._place = Place(0, 4)
@@ -136,15 +138,22 @@ async def excess(fleet: Fleet, server: EmbeddedValkey, loss: str) -> float:
     """Offered far more than allowed before, in and after an outage: admitted beyond the bound."""
     limiters = await fleet(server.url, 3)
     policy = Policy("steady", tokens=30, period_s=1, burst=150)
-    begun_s = time.monotonic()
-    offers = [asyncio.create_task(offer(each, policy, begun_s + 8.5)) for each in limiters]
+    begun_s, over = time.monotonic(), asyncio.Event()
+
+    async def all_are(mode: str) -> None:
+        await until(lambda: {limiter.status().mode for limiter in limiters} == {mode})
+
+    offers = [asyncio.create_task(offer(each, policy, over)) for each in limiters]
     await asyncio.sleep(0.7)  # in the midst of the load
     getattr(server, loss)()
-    await asyncio.sleep(2.5)  # admitted by shares alone meanwhile
-    assert {limiter.status().mode for limiter in limiters} == {"away"}
+    await all_are("away")
+    await asyncio.sleep(1.6)  # admitted by shares alone meanwhile
     server.restart() if loss == "kill" else server.resume()
+    await all_are("fleet")
+    # A second burst, if there is one, has been had when Redis says no again.
+    await until(lambda: all(each.deny_locally((Charge(policy, CLIENT),)) for each in limiters))
+    over.set()
     admitted = sum(await asyncio.gather(*offers))
-    assert {limiter.status().mode for limiter in limiters} == {"fleet"}
     taken_s = time.monotonic() - begun_s
     # The fleet did serve: at least what the shares and the time before and after give.
     assert admitted >= policy.burst + 0.4 * taken_s * policy.tokens
@@ -232,8 +241,9 @@ async def test_fleet_without_redis_admits_no_more_than_the_rate(open_store: Open
     away = await open_store("redis://127.0.0.1:1/0")  # nothing listens there
     limiters = [Limiter(away, workers_hint=3) for _ in range(3)]
     policy = Policy("shared", tokens=60, period_s=1, burst=60)
-    begun_s = time.monotonic()
-    admitted = sum(await asyncio.gather(*(offer(x, policy, begun_s + 1) for x in limiters)))
+    begun_s, over = time.monotonic(), asyncio.Event()
+    asyncio.get_running_loop().call_later(1, over.set)
+    admitted = sum(await asyncio.gather(*(offer(x, policy, over) for x in limiters)))
     assert 0 < admitted <= 60 * (time.monotonic() - begun_s)
     for limiter in limiters:
         await limiter.stop()
