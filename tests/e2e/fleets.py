@@ -91,7 +91,9 @@ class Fleet:
 
     def entries(self, number: int, event: str) -> list[dict[str, Any]]:
         """What this replica (from 1) logged of the event, over all its lives."""
-        lines = (self.home / f"replica-{number}.log").read_text().splitlines()
+        text = (self.home / f"replica-{number}.log").read_text()
+        # A line that is just being written is looked at the next time.
+        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         return [entry for entry in entries if entry["event"] == event]
 

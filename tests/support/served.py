@@ -34,7 +34,9 @@ class Served:
         return (self.folder / "output").read_text()
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        events = [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
+        # A line that is just being written is looked at the next time.
+        lines = [line for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
+        events = [json.loads(line) for line in lines if line.startswith("{")]
         return [event for event in events if event["event"] == name]
 
     def expect_successors_first(self, *, workers: int) -> None:
