@@ -114,7 +114,7 @@ async def test_a_short_stop_denies_only_those_in_it(
     open_store: OpenStore, private_valkey: MakeValkey
 ) -> None:
     server = private_valkey()
-    limiter = Limiter(await open_store(server.url, timeout=0.3), workers_hint=1)
+    limiter = Limiter(await open_store(server.url, timeout=1.0), workers_hint=1)
     assert (await take(limiter, FAST)).allowed
     server.suspend()
     lost = await take(limiter, FAST)

@@ -64,7 +64,7 @@ async def test_a_lost_exchange_has_run_at_most_once(
     open_store: OpenStore, private_valkey: Callable[[], EmbeddedValkey]
 ) -> None:
     server = private_valkey()
-    line = line_of(await open_store(server.url, timeout=0.2))
+    line = line_of(await open_store(server.url, timeout=1.0))
     assert await line.exchange(counts(1)) == [1]
     server.suspend()
     assert await line.exchange(counts(2)) == [None, None]
@@ -79,9 +79,9 @@ async def test_a_busy_loop_does_not_lose_replies_that_are_there(
     line = line_of(await open_store(redis_url, timeout=0.05))
     await line.exchange(counts(1))
     loop = asyncio.get_running_loop()
-    for _ in range(5):
+    for _ in range(2):
         # The loop is away from before the reply until after the deadline.
-        loop.call_later(0.0001, time.sleep, 0.1)
+        loop.call_later(0.0001, time.sleep, 0.5)
         assert None not in await line.exchange(counts(20))
 
 
