@@ -98,8 +98,8 @@ async def _demonstrate(url: str, here: running.Running | None) -> None:
     timeout = aiohttp.ClientTimeout(total=40)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         shop = Shop(session, url)
-        say(f"The shop at {shop.base} offers:")
         flows = (await shop.get("/flows"))["flows"]
+        say(f"The shop at {shop.base} offers:")
         for flow in flows:
             variants = ", ".join(_price(variant) for variant in flow["variants"])
             say(f"  {flow['id']}: {flow['name']} ({variants})")
