@@ -73,9 +73,7 @@ def demonstrate(home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def ask_tollgate(
-    home: Path, *arguments: str, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def ask_tollgate(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """By the command that needs no addresses: it holds those of what is up."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
     return subprocess.run(
