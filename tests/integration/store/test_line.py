@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
@@ -74,15 +75,20 @@ async def test_a_lost_exchange_has_run_at_most_once(
 
 
 async def test_a_busy_loop_does_not_lose_replies_that_are_there(
-    open_store: OpenStore, redis_url: str
+    open_store: OpenStore, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = line_of(await open_store(redis_url, timeout=0.05))
+    line = line_of(await open_store(redis_url, timeout=0.25))
     await line.exchange(counts(1))
-    loop = asyncio.get_running_loop()
-    for _ in range(2):
-        # The loop is away from before the reply until after the deadline.
-        loop.call_later(0.0001, time.sleep, 0.5)
-        assert None not in await line.exchange(counts(20))
+    connection = line._connection
+    assert connection is not None
+    send = connection.send_packed_command
+
+    async def sent_and_then_busy(*args: Any, **options: Any) -> None:
+        await send(*args, **options)
+        time.sleep(1.0)  # the loop is away from before the reply until after the deadline
+
+    monkeypatch.setattr(connection, "send_packed_command", sent_and_then_busy)
+    assert None not in await line.exchange(counts(20))
 
 
 async def test_a_server_restarted_meanwhile_is_not_asked_on_the_dead_connection(
