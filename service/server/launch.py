@@ -120,6 +120,9 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
         except ConfigurationError as error:
             log.error("settings_refused", faults=error.message.splitlines())
             return False
+        except Exception as error:  # a bug of ours: the workers that serve must not pay for it
+            log.exception("settings_refused", faults=[type(error).__name__])
+            return False
         kept = {name: getattr(self.settings.server, name) for name in _KEPT_ON_RELOAD}
         self.settings = read.model_copy(update={"server": read.server.model_copy(update=kept)})
         log.info("settings_read_again", workers=self.settings.server.workers)

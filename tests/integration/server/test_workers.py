@@ -137,12 +137,19 @@ async def test_workers_are_recycled_after_their_requests_without_failing_one(sta
         served.expect_successors_first(workers=2)
 
 
-async def test_reload_of_wrong_settings_changes_nothing(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [("prot = 1", "prot"), ('default_flow = "broken-reading"', "ValueError")],
+    ids=["a fault", "a bug"],
+)
+async def test_reload_of_wrong_settings_changes_nothing(
+    start: Start, settings: str, fault: str
+) -> None:
     async with start() as served:
         before = served.workers()
-        (served.folder / "tollgate.toml").write_text("[server]\nprot = 1\n")
+        (served.folder / "tollgate.toml").write_text(f"[server]\n{settings}\n")
         served.process.send_signal(signal.SIGHUP)
         await until(lambda: bool(served.events("settings_refused")))
-        assert "prot" in served.events("settings_refused")[0]["faults"][0]
+        assert fault in served.events("settings_refused")[0]["faults"][0]
         assert await served.status(f"{served.public}/about") == 200
         assert served.workers() == before

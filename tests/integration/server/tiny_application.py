@@ -91,13 +91,20 @@ def tell_the_first_worker_to_leave_before_its_loop_runs() -> None:
     worker.Worker.load_wsgi = load_and_be_told
 
 
+def reload() -> Settings:
+    settings = load().settings
+    if settings.server.default_flow == "broken-reading":
+        raise ValueError("a bug in reading")
+    return settings
+
+
 def main() -> int:
     if "TEST_TELL_EARLY" in os.environ:
         tell_the_first_worker_to_leave_before_its_loop_runs()
     launch.HANG_TIMEOUT_S = int(os.environ.get("TEST_HANG_TIMEOUT_S", launch.HANG_TIMEOUT_S))
     master.SAME_WISH_S = float(os.environ.get("TEST_SAME_WISH_S", master.SAME_WISH_S))
     try:
-        return serve(load().settings, reload=lambda: load().settings, factory=applications)
+        return serve(load().settings, reload=reload, factory=applications)
     except CannotListen as error:
         print(error.message, file=sys.stderr)
         return 1
