@@ -85,7 +85,8 @@ async def test_a_busy_loop_does_not_lose_replies_that_are_there(
 
     async def sent_and_then_busy(*args: Any, **options: Any) -> None:
         await send(*args, **options)
-        time.sleep(1.0)  # the loop is away from before the reply until after the deadline
+        # The loop is away from before the reply until after the deadline.
+        time.sleep(1.0)  # noqa: ASYNC251 - to be busy is what it is for
 
     monkeypatch.setattr(connection, "send_packed_command", sent_and_then_busy)
     assert None not in await line.exchange(counts(20))
