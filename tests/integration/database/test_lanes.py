@@ -80,8 +80,8 @@ async def test_the_queue_has_an_end_beyond_which_nobody_waits(
     await asyncio.sleep(0)
     began_s = time.monotonic()
     with pytest.raises(DatabaseBusy, match="Too many wait"):
-        await pool.borrow(5.0)
-    assert time.monotonic() - began_s < 0.5
+        await pool.borrow(120.0)
+    assert time.monotonic() - began_s < 12
     assert seen.refusals == [(Lane.REQUESTS, "full")]
     for waiter in waiting:
         pool.release(connection)

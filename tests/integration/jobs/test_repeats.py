@@ -14,7 +14,10 @@ from service.errors import (
     PaymentUnavailable,
     RequestInProgress,
 )
+from service.jobs.lifecycle import LOOK_S, USUAL_START_S
 from service.jobs.models import Job, ProvidedInput
+from service.jobs.reconciler import CHECK_AGAIN_S
+from service.jobs.repository import SOON_S
 from service.mip.hashing import schema_hashes
 from tests.support.house import House
 from tests.support.waiting import until
@@ -31,10 +34,10 @@ async def retry_after_s(home: House) -> float:
 
 
 async def test_while_the_first_is_at_work_its_end_is_near(home: House) -> None:
-    home.fault(CREATE, "latency", seconds=1.0, times=1)
+    home.fault(CREATE, "latency", seconds=3.0, times=1)
     first = asyncio.create_task(home.start(idempotency_key="k"))
     await until(lambda: home.sandbox.calls[CREATE] == 1)
-    assert await retry_after_s(home) == 2.0
+    assert await retry_after_s(home) == USUAL_START_S
     await first
     assert (await home.start(idempotency_key="k")).replayed
 
@@ -45,12 +48,14 @@ async def test_while_the_outcome_is_unknown_the_next_look_is_named(make_house: M
     home.fault(LIST, "reset")
     with pytest.raises(PaymentOutcomeUnknown):
         await home.start(idempotency_key="k")
-    assert 3 < await retry_after_s(home) <= 6
+    # Of the look that is taken soon, and not the usual time of a request at work.
+    assert LOOK_S <= await retry_after_s(home) <= SOON_S + LOOK_S
+    assert await retry_after_s(home) != USUAL_START_S
     [row] = await home.services.database.fetch("SELECT id FROM jobs")
     await home.make_due(row["id"])
     with pytest.raises(PaymentUnavailable):
         await home.reconciler.checks()
-    assert 25 < await retry_after_s(home) <= 31
+    assert SOON_S + LOOK_S < await retry_after_s(home) <= CHECK_AGAIN_S + LOOK_S
     home.sandbox.faults.clear()
     await home.make_due(row["id"])
     await home.reconciler.checks()
