@@ -263,7 +263,8 @@ async def test_connecting_to_a_silent_server_ends_after_our_own_limit(
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             await connecting
-        assert (time.monotonic() - began >= 1.4) is bare
+        if bare:  # by its own limit, not by the one that libpq was told
+            assert time.monotonic() - began >= 1.4
 
 
 # --- and one of its remedies ----------------------------------------------------------------------
