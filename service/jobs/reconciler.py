@@ -21,7 +21,13 @@ from uuid import UUID, uuid4
 import structlog
 
 from service import deadline, tracing
-from service.errors import PaymentRejected, TollgateError
+from service.errors import (
+    CircuitOpen,
+    PaymentBusy,
+    PaymentRejected,
+    PaymentUnavailable,
+    TollgateError,
+)
 from service.jobs.following import Step, overdue, step
 from service.jobs.lifecycle import Waker, terms_of
 from service.jobs.models import JobState, OpenPayment
@@ -39,6 +45,8 @@ LOOP_LEASE_S = 30.0
 #: Between two looks at one job; the change feed is the usual way.
 CHECK_AGAIN_S = 30.0
 CHECKS_AT_ONCE = 20
+#: Jobs that single looks are taken at, so that the feed may leave one to them.
+CHECKED = frozenset({JobState.CREATING, JobState.AWAITING_PAYMENT})
 #: The feed is read from a little before the oldest open job: the two clocks may differ.
 CLOCK_MARGIN = timedelta(minutes=10)
 #: Read again at the feed's end: a change may become visible after a later one.
@@ -153,11 +161,25 @@ class Reconciler:
                 # Nobody's, or a second one made for the job (a proxy may send a create twice): its
                 # purchaser was told of the other, so nothing that befalls this one concerns him.
                 continue
-            try:
-                with tracing.step("payment change", job.job_id, job.origin):
-                    await self._apply(job, payment, confirmed=False)
-            except PaymentRejected as error:  # one bad payment must not stop the feed
-                log.error("payment_rejected", job_id=str(job.job_id), reason=error.message)
+            await self._change(job, payment)
+
+    async def _change(self, job: OpenPayment, payment: Payment) -> None:
+        """One change of the feed; one bad payment must not stop the others'."""
+        failed_before = self._turns.failed(job.job_id)
+        try:
+            with (
+                self._turns.taken(job.job_id),
+                tracing.step("payment change", job.job_id, job.origin),
+            ):
+                await self._apply(job, payment, confirmed=False)
+        except PaymentRejected as error:
+            log.error("payment_rejected", job_id=str(job.job_id), reason=error.message)
+        except (CircuitOpen, PaymentBusy):
+            raise
+        except PaymentUnavailable as error:
+            if not (failed_before and job.state in CHECKED):
+                raise
+            log.warning("payment_change_put_off", job_id=str(job.job_id), code=error.code)
 
     async def _check(self, job: OpenPayment) -> None:
         if job.state is JobState.CREATING:

@@ -33,6 +33,10 @@ class Turns:
         """As they come, but those that have failed behind the others, the latest last."""
         return sorted(due, key=lambda each: self._failed_s.get(each.job_id, 0.0))
 
+    def failed(self, job_id: UUID) -> bool:
+        """Did its last turn fail?"""
+        return job_id in self._failed_s
+
     @contextmanager
     def taken(self, job_id: UUID) -> Iterator[None]:
         """Round what is done for this job."""

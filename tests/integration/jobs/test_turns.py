@@ -99,3 +99,29 @@ async def test_settlement_that_fails_is_looked_at_more_and_more_rarely(home: Hou
         {"id": job_id},
     )
     assert row["later"]
+
+
+async def test_change_that_always_fails_is_left_to_the_checks_and_the_feed_goes_on(
+    home: House,
+) -> None:
+    jobs = await three_jobs(home)
+    for job_id in jobs:
+        home.act(job_id, "lock")
+    home.reconciler._gateway = FailsAt(home, await identifier(home, jobs[0]))
+    await rounds(home, home.reconciler.changes, count=2)
+    states = [(await home.job(job_id)).state for job_id in jobs]
+    assert states == [JobState.AWAITING_PAYMENT, JobState.RUNNING, JobState.RUNNING]
+    home.reconciler._gateway = home.services.gateway
+    await rounds(home, home.reconciler.checks, count=1)
+    assert (await home.job(jobs[0])).state is JobState.RUNNING
+
+
+async def test_change_that_no_check_looks_at_again_is_not_passed_over(home: House) -> None:
+    [job_id, *_] = await three_jobs(home)
+    await home.pay(job_id)
+    home.act(job_id, "invalidate")
+    home.reconciler._gateway = FailsAt(home, await identifier(home, job_id))
+    await rounds(home, home.reconciler.changes, count=3)
+    home.reconciler._gateway = home.services.gateway
+    await rounds(home, home.reconciler.changes, count=1)
+    assert (await home.job(job_id)).state is JobState.FAILED
