@@ -88,6 +88,15 @@ def panel(page: Page, name: str) -> Any:
     return page.get_by_role("region", name=name, exact=True)
 
 
+def turn(page: Page, *, hidden: bool) -> None:
+    """To another tab, or back."""
+    page.evaluate(
+        "(value) => { Object.defineProperty(document, 'hidden', { value, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        hidden,
+    )
+
+
 def confirm(page: Page, verb: str, reason: str) -> None:
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Why").fill(reason)
@@ -266,19 +275,13 @@ def test_hidden_page_asks_for_nothing_and_then_knows_what_it_missed(window: Wind
     page = open_ops(window)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
-        "document.dispatchEvent(new Event('visibilitychange'))"
-    )
+    turn(page, hidden=True)
     expect(page.locator("#live")).to_have_text("paused")
     page.wait_for_timeout(500)  # what was under way has ended
     asked.clear()
     page.wait_for_timeout(4500)  # twice the time between two questions
     assert asked == []
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', {value: false, configurable: true});"
-        "document.dispatchEvent(new Event('visibilitychange'))"
-    )
+    turn(page, hidden=False)
     expect(page.locator("#live")).to_have_text("✓ live")
     assert [url.rsplit("/", 1)[-1] for url in asked[:2]] == ["past", "now"]
 
@@ -311,6 +314,29 @@ def test_who_comes_from_elsewhere_shows_the_token(window: Window) -> None:
     beside = page.context.new_page()  # and no other tab has it
     beside.goto(page.url)
     expect(beside.get_by_label("Admin token")).to_be_visible()
+
+
+def test_token_page_that_was_hidden_while_the_service_was_away_finds_it_again(
+    window: Window,
+) -> None:
+    window.forgiven = ("401", "Cross-Origin-Opener-Policy", "Failed to load resource")
+    page = window.page
+    page.goto(window.house.running.internal_url.replace("127.0.0.1", ELSEWHERE) + "/ops")
+    page.get_by_label("Admin token").fill(TOKEN[:5])
+    turn(page, hidden=True)  # to where the rest of it is written
+    turn(page, hidden=False)
+    page.evaluate("fetch('ops/api/v1/past').then((answer) => answer.text())")  # after its own
+    expect(page.get_by_label("Admin token")).to_have_value(TOKEN[:5])
+    page.get_by_label("Admin token").fill(TOKEN)
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator("#live")).to_have_text("✓ live")
+    page.route("**/ops/api/**", lambda route: route.abort())
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    turn(page, hidden=True)
+    page.unroute("**/ops/api/**")
+    turn(page, hidden=False)
+    expect(page.locator("#live")).to_have_text("✓ live")
 
 
 def test_lost_service_is_said_and_found_again(window: Window) -> None:

@@ -20,6 +20,7 @@ let run = 0;
 let failure = null;
 let said = "";
 let parts = null;
+let asking = false;
 
 function build() {
   const acted = (text) => { note.replaceChildren(el("p", { class: "notice good" }, `✓ ${text}`)); look(); };
@@ -92,11 +93,13 @@ function tile(to, name, value, hint, line, kind) {
 function askForToken(problem) {
   stop();
   parts = null;
+  asking = true;
   const input = el("input", { id: "token", type: "password", autocomplete: "current-password", required: true });
   const fault = el("p", { class: "fault", role: "alert" }, hasToken() ? problem.message : "");
   const form = el("form", { class: "panel login", onsubmit: (event) => {
     event.preventDefault();
     keepToken(input.value.trim());
+    asking = false;
     start();
   } },
   el("h1", {}, "Operations"),
@@ -147,7 +150,7 @@ async function start() {
     if (!(error instanceof Problem)) throw error;
     failed(error);
     draw();
-    if ([401, 403, 429].includes(error.status)) return;
+    if (asking) return;
   }
   while (mine === run) {
     await look();
@@ -160,7 +163,7 @@ function stop() {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) { stop(); draw(); } else if (parts || !hasToken()) start();
+  if (document.hidden) { stop(); draw(); } else if (!asking) start();
 });
 setInterval(draw, 1000);
 start();
