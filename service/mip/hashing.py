@@ -21,6 +21,10 @@ from service.errors import FieldError, InvalidInput
 MAX_INTEGER = 2**53 - 1
 #: Deeper values serve nobody and would exhaust the recursion of simple readers.
 MAX_DEPTH = 64
+#: Each value of an input is asked which it is; an abstract class is asked last, as it takes longest.
+_SCALARS = (str, int, float)
+_ARRAYS = (list, tuple)
+_CONTAINERS = (dict, *_ARRAYS, Mapping)
 
 
 def canonical(value: object, *, pointer: str = "") -> bytes:
@@ -69,7 +73,9 @@ def content_faults(
         if fault := _own_fault(item, depth, nul):
             yield FieldError(where, fault)
             continue
-        if isinstance(item, Mapping | list | tuple):
+        if item is None or isinstance(item, _SCALARS):
+            continue
+        if isinstance(item, _CONTAINERS):
             count += len(item)
             if most is not None and count > most:
                 yield FieldError(pointer, f"holds more than {most} values; send fewer")
@@ -84,7 +90,7 @@ def content_faults(
                 else:
                     members.append((member, f"{where}/{escape(key)}", depth + 1))
             waiting += reversed(members)
-        elif isinstance(item, list | tuple):
+        elif isinstance(item, _ARRAYS):
             waiting += [(item[i], f"{where}/{i}", depth + 1) for i in range(len(item) - 1, -1, -1)]
 
 
@@ -96,16 +102,16 @@ def escape(token: str) -> str:
 def _own_fault(item: object, depth: int, nul: bool) -> str | None:
     if depth > MAX_DEPTH:
         return f"is nested deeper than {MAX_DEPTH} levels; send a flatter value"
-    if item is None or isinstance(item, bool | Mapping | list | tuple):
-        return None
     if isinstance(item, str):
         return _text_fault(item, nul)
+    if item is None or isinstance(item, bool):
+        return None
     if isinstance(item, int):
         small = -MAX_INTEGER <= item <= MAX_INTEGER
         return None if small else "is an integer beyond ±(2^53-1); send it as a string"
     if isinstance(item, float):
         return None if math.isfinite(item) else "must be a finite number"
-    return "is not a JSON value"
+    return None if isinstance(item, _CONTAINERS) else "is not a JSON value"
 
 
 def _text_fault(text: str, nul: bool) -> str | None:
