@@ -60,16 +60,13 @@ def named(url: str, *, remote: bool, data: Path = RUN) -> Target:
     """The service at ``url``, with what it has noted in ``data``; raises TargetRefused where it
     is not for us to load.
     """
-    parts = urlsplit(url if "//" in url else f"http://{url}")
-    if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"}:
-        raise TargetRefused(f"{url} is no address of the form http://host:port")
-    if not (remote or _is_local(parts.hostname)):
+    name, port = _address(url)
+    if not (remote or _is_local(name)):
         raise TargetRefused(
-            f"{parts.hostname} is not this machine. Load tests can take a service down: if it is"
+            f"{name} is not this machine. Load tests can take a service down: if it is"
             " yours and you mean it, say so with REMOTE=yes (--remote)."
         )
-    host = LOCAL if parts.hostname == "localhost" else parts.hostname
-    port = parts.port or 80
+    host = LOCAL if name == "localhost" else name
     service = running.read(data)
     if service is None or urlsplit(service.url).port != port or not _is_local(host):
         return Target(host, port)
@@ -111,6 +108,19 @@ def started(environment: Mapping[str, str], size: Size, data: Path = DATA) -> It
             size=size,
             environment=dict(environment),
         )
+
+
+def _address(url: str) -> tuple[str, int]:
+    wrong = f"{url} is no address of the form http://host:port"
+    try:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        port = 80 if parts.port is None else parts.port
+    except ValueError as error:  # a bracket too few, a port beyond all
+        raise TargetRefused(wrong) from error
+    rest = (parts.path.strip("/"), parts.query, parts.fragment, parts.username)
+    if parts.scheme != "http" or not parts.hostname or not port or any(rest):
+        raise TargetRefused(wrong)
+    return parts.hostname, port
 
 
 def _is_local(host: str) -> bool:

@@ -93,6 +93,8 @@ async def _measure(
         async with asyncio.TaskGroup() as group:
             faults = group.create_task(sandbox.order(scenario, wallet, began_s, options.seconds))
             running = group.create_task(generators.run(began_s, progress.hear))
+    except ExceptionGroup as errors:  # of two tasks; the first is what went wrong
+        raise errors.exceptions[0] from errors
     finally:
         observation = await observer.stop()
     seen = _since(observation, began_s - observed_s)

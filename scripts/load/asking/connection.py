@@ -57,6 +57,11 @@ class Connection(asyncio.Protocol):
         # Not by isinstance: uvloop's transports are no subclass.
         self._transport = cast(asyncio.Transport, transport)
 
+    @property
+    def over(self) -> bool:
+        """Closed by either side; nothing can be asked any more."""
+        return self._over
+
     def ask(self, request: bytes) -> None:
         self._asked = True
         self._transport.write(request)

@@ -31,10 +31,16 @@ class Crew:
         self._members = members
 
     async def ready(self) -> None:
-        async with asyncio.timeout(_READY_TIMEOUT_S):
-            for line in await asyncio.gather(*map(_line, self._members)):
-                if json.loads(line)["kind"] != READY:
-                    raise GeneratorFailed(f"a generator began with {line[:200]!r}")
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                lines = await asyncio.gather(*map(_line, self._members))
+        except TimeoutError as error:
+            raise GeneratorFailed(
+                f"the generators had not opened their connections in {_READY_TIMEOUT_S:g} s"
+            ) from error
+        for line in lines:
+            if json.loads(line)["kind"] != READY:
+                raise GeneratorFailed(f"a generator began with {line[:200]!r}")
 
     async def run(self, began_s: float, hear: Callable[[int, Told], None]) -> list[Outcome]:
         """All begin at that moment, ``NOTICE_S`` from now; ``hear`` gets each one's seconds."""

@@ -80,7 +80,8 @@ class Crowd:
     def request(
         self, method: str, path: str, fields: Mapping[str, str], principal: int, body: bytes = b""
     ) -> bytes:
-        fields = {"Host": f"{self.plan.host}:{self.plan.port}", **fields}
+        host = f"[{self.plan.host}]" if ":" in self.plan.host else self.plan.host
+        fields = {"Host": f"{host}:{self.plan.port}", **fields}
         if self.plan.by == "forwarded":
             fields["X-Forwarded-For"] = self.address(principal)
         if body:

@@ -57,12 +57,7 @@ class Lane:
     async def warm(self, count: int) -> None:
         """Connections before anybody needs them; those that cannot be made are missed later."""
         self.open += count
-        made = await asyncio.gather(*(self._connected() for _ in range(count)))
-        for connection in made:
-            if isinstance(connection, Connection):
-                self._idle[connection] = now_s()
-            else:
-                self.open -= 1
+        await asyncio.gather(*(self._warmed() for _ in range(count)))
 
     def send(self, ticket: Ticket) -> None:
         """On a free connection, on a new one, or when one gets free."""
@@ -103,6 +98,8 @@ class Lane:
         ticket.answered(answer, now_s())
 
     def lost(self, connection: Connection, why: str | None) -> None:
+        if connection not in self._idle and connection not in self.busy:
+            return  # while it was being made: who made it sees that it is over
         self.open -= 1
         self._idle.pop(connection, None)
         ticket = self.busy.pop(connection, None)
@@ -127,6 +124,13 @@ class Lane:
         task = asyncio.get_running_loop().create_task(self._opened())
         _opening.add(task)
         task.add_done_callback(_opening.discard)
+
+    async def _warmed(self) -> None:
+        made = await self._connected()
+        if isinstance(made, Connection):
+            self._idle[made] = now_s()
+        else:
+            self.open -= 1
 
     async def _opened(self) -> None:
         made = await self._connected()
@@ -153,7 +157,7 @@ class Lane:
             return "reset"
         except OSError:
             return "refused"
-        return connection
+        return "reset" if connection.over else connection
 
 
 #: Held: a loop knows its tasks only weakly.

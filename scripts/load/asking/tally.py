@@ -56,7 +56,9 @@ class RouteTally:
         else:
             self._new_refused.record(us)
             problem = _PROBLEM.search(answer.body)
-            self._problems[problem[1].decode() if problem else f"{status}, no problem"] += 1
+            self._problems[
+                problem[1].decode(errors="replace") if problem else f"{status}, no problem"
+            ] += 1
         policies = _POLICIES.search(answer.head)
         if policies is not None:
             self._group.admissions.add(policies[1], principal, status, sent_s, at_s)

@@ -16,6 +16,7 @@ import pytest
 
 from scripts.load import scenario
 from scripts.load.asking.alarm import alarm, now_s
+from scripts.load.asking.crowd import RouteCrowd
 from scripts.load.asking.generator import Generator
 from scripts.load.asking.tally import histogram_of
 from scripts.load.plan import Outcome, Plan, RouteOutcome
@@ -41,6 +42,7 @@ ANSWERS = {
     "/denied": answer("429 Too Many Requests", BODY, POLICY),
     "/away": answer("503 Service Unavailable", b"", POLICY),
     "/broken": answer("500 Internal Server Error", b"oh", POLICY),
+    "/mangled": answer("429 Too Many Requests", b'{"type": "urn:tollgate:problem:quota-\xff"}'),
     "/unchanged": b"HTTP/1.1 304 Not Modified\r\n\r\n",
     "/chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"3\r\nabc\r\n4;x=1\r\ndefg\r\n0\r\n\r\n",
@@ -196,6 +198,20 @@ async def test_nobody_at_the_door_is_a_refusal() -> None:
     found = await route(plans(port, "/ok"))
 
     assert found.errors == {"refused": 50}
+
+
+async def test_a_problem_that_is_no_text_ends_nothing() -> None:
+    async with tiny() as server:
+        found = await route(plans(server.port, "/mangled"))
+
+        assert found.problems == {"quota-\N{REPLACEMENT CHARACTER}": 50}
+
+
+def test_an_address_of_many_parts_is_named_as_hosts_are() -> None:
+    (plan,) = plans(80, "/ok")
+    crowd = RouteCrowd(plan.model_copy(update={"host": "::1"}), plan.scenario.groups[0], 0)
+
+    assert b"\r\nHost: [::1]:80\r\n" in crowd.request("GET", "/ok", {}, 0)
 
 
 async def test_an_answer_that_does_not_come_is_a_time_out_and_so_is_waiting_for_its_turn() -> None:
