@@ -45,7 +45,7 @@ def admit_all(app: web.Application) -> None:
             message = message._replace(url=message.url.relative())
             return make(message, body, protocol, writer, task)
 
-    app._make_request = made  # type: ignore[method-assign]
+    app._make_request = made  # type: ignore[method-assign,assignment]
 
 
 def _expecting_what_we_know(message: RawRequestMessage) -> RawRequestMessage:
