@@ -53,6 +53,12 @@ class UnsupportedMediaType(TollgateError):
     code = "unsupported-media-type"
 
 
+class UnsupportedCoding(TollgateError):
+    """The body's Content-Encoding is not one this service reads."""
+
+    code = "unsupported-coding"
+
+
 class BodyTooLarge(TollgateError):
     """The body is larger than this service accepts."""
 

@@ -58,7 +58,7 @@ class Route:
         kinds = [*self.operation.failures, errors.DeadlineExceeded]
         if self.operation.body is not None:
             kinds += [errors.MalformedBody, errors.BodyTooLarge, errors.BodyTooSlow]
-            kinds += [errors.UnsupportedMediaType]
+            kinds += [errors.UnsupportedMediaType, errors.UnsupportedCoding]
         if self.policy is not None:
             found[HTTPStatus.TOO_MANY_REQUESTS] = {"quota-exceeded": None}
             kinds += [errors.ClientDenied, errors.Overloaded, errors.StoreUnavailable]

@@ -17,8 +17,8 @@ from service.api.rendered import Rendered
 ANY = "*"
 #: What a page may read beyond what every page may.
 EXPOSED = (
-    "Age, Cache-Status, ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After,"
-    " X-Request-Id"
+    "Accept-Encoding, Age, Cache-Status, ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy,"
+    " Retry-After, X-Request-Id"
 )
 #: What a page may send.
 ACCEPTED = (

@@ -32,7 +32,7 @@ _MAX_INTEGER_TEXT = len(str(-MAX_INTEGER))
 async def read_object(request: web.Request, *, limit_bytes: int) -> dict[str, Any]:
     """The request's body as a JSON object.
 
-    Raises UnsupportedMediaType, BodyTooLarge, BodyTooSlow or MalformedBody.
+    Raises UnsupportedMediaType, UnsupportedCoding, BodyTooLarge, BodyTooSlow or MalformedBody.
     """
     _check_media_type(request)
     coding = unpacking.coding_of(request.headers.getall(hdrs.CONTENT_ENCODING, ()))

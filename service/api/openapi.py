@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import service
+from service import errors
 from service.api import problems, schemas
 from service.api.contract import Operation, Route
 
@@ -111,6 +112,10 @@ HEADERS: dict[str, dict[str, Any]] = {
         " read anew: `tollgate; hit; detail=refresh-failed` (RFC 9211).",
     },
     "Vary": {"schema": _TEXT, "description": "`Accept-Encoding`: gzip for those who take it."},
+    "Accept-Encoding": {
+        "schema": _TEXT,
+        "description": "Which codings a body may be sent in, where it came in another.",
+    },
     "Idempotent-Replayed": {
         "schema": {"const": "true"},
         "description": "Present when an earlier request had started this job.",
@@ -198,9 +203,10 @@ def _failures(row: Route, operation: Operation) -> dict[str, Any]:
     problem = {"schema": {"$ref": _REF.format(model=schemas.ProblemView.__name__)}}
     for status, codes in row.failures().items():
         retry = ("Retry-After",) if status in (409, 429, 502, 503, 504) else ()
+        coding = ("Accept-Encoding",) if errors.UnsupportedCoding.code in codes else ()
         answers[str(status)] = {
             "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}.",
-            "headers": _headers(("X-Request-Id", *_limit_headers(row), *retry)),
+            "headers": _headers(("X-Request-Id", *_limit_headers(row), *retry, *coding)),
             "content": {problems.CONTENT_TYPE: problem},
         }
     return answers

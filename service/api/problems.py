@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from service import errors
+from service.api import unpacking
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:tollgate:problem:"
@@ -28,6 +29,7 @@ STATUSES: Mapping[type[errors.TollgateError], HTTPStatus] = {
     errors.InvalidInput: HTTPStatus.BAD_REQUEST,
     errors.MalformedBody: HTTPStatus.BAD_REQUEST,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.UnsupportedCoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.ClientDenied: HTTPStatus.FORBIDDEN,
@@ -50,6 +52,12 @@ HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
     404: ("not-found", "There is nothing at this address"),
     405: ("method-not-allowed", "This address does not take this method"),
     413: (errors.BodyTooLarge.code, "The body is larger than this service accepts"),
+}
+#: What HTTP asks a failure to carry.
+FIELDS: Mapping[type[errors.TollgateError], Mapping[str, str]] = {
+    # The rest of the body may come yet, and is no request.
+    errors.BodyTooSlow: {"Connection": "close"},
+    errors.UnsupportedCoding: {"Accept-Encoding": unpacking.ACCEPTED},
 }
 #: Said for a passing failure of which nothing better is known.
 DEFAULT_RETRY_AFTER_S = 2.0
@@ -106,8 +114,7 @@ def from_error(error: errors.TollgateError) -> Problem:
         dependency=dependency.dependency if dependency else None,
         retryable=retryable,
         retry_after_s=None if retry_after_s is None else max(1, math.ceil(retry_after_s)),
-        # The rest of the body may come yet, and is no request.
-        headers={"Connection": "close"} if status == HTTPStatus.REQUEST_TIMEOUT else {},
+        headers=FIELDS.get(kind, {}),
     )
 
 

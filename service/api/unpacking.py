@@ -5,9 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from service.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from service.errors import BodyTooLarge, MalformedBody, UnsupportedCoding
 
 GZIP, DEFLATE = "gzip", "deflate"
+#: As Accept-Encoding says it.
+ACCEPTED = f"{GZIP}, {DEFLATE}"
 _SPELLINGS = {GZIP: GZIP, "x-gzip": GZIP, DEFLATE: DEFLATE}
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 #: The method in the first byte of a zlib stream (RFC 1950); some send "deflate" without it.
@@ -15,13 +17,13 @@ _DEFLATED = 8
 
 
 def coding_of(lines: Sequence[str]) -> str | None:
-    """The coding a body was sent in, by its Content-Encoding; raises UnsupportedMediaType."""
+    """The coding a body was sent in, by its Content-Encoding; raises UnsupportedCoding."""
     names = [name.strip(" \t").lower() for line in lines for name in line.split(",")]
     codings = [name for name in names if name not in ("", "identity")]
     if not codings:
         return None
     if len(codings) > 1 or codings[0] not in _SPELLINGS:
-        raise UnsupportedMediaType(
+        raise UnsupportedCoding(
             "Send the body as it is, or with one Content-Encoding: gzip or deflate."
         )
     return _SPELLINGS[codings[0]]

@@ -10,7 +10,7 @@ from tests.support.gate import Gate, OpenGate
 
 SHOP = "https://shop.example"
 EXPOSED = {
-    "Age", "Cache-Status", "ETag", "Idempotent-Replayed",
+    "Accept-Encoding", "Age", "Cache-Status", "ETag", "Idempotent-Replayed",
     "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id",
 }  # fmt: skip
 #: All that docs/api.md says a client may send, beyond what a page always may.

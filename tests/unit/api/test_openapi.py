@@ -54,6 +54,7 @@ def test_start_job_promises_every_failure_of_a_sale() -> None:
         "500", "502", "503", "504",
     }  # fmt: skip
     assert errors.CircuitOpen.code in operation(row)["responses"]["503"]["description"]
+    assert "Accept-Encoding" in operation(row)["responses"]["415"]["headers"]
 
 
 def test_routes_at_the_root_take_the_flow_as_a_parameter() -> None:

@@ -36,6 +36,7 @@ def written(problem: problems.Problem) -> dict[str, object]:
         (errors.BodyTooLarge(), 413),
         (errors.BodyTooSlow(), 408),
         (errors.UnsupportedMediaType(), 415),
+        (errors.UnsupportedCoding(), 415),
         (errors.IdempotencyMismatch(), 422),
         (errors.PaymentRejected(), 502),
         (errors.PaymentMisconfigured(), 502),
