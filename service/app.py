@@ -29,6 +29,7 @@ from service.api.middlewares.way import Way
 from service.errors import ConfigurationError
 from service.jobs.reconciler import worker_name
 from service.settings import ServerSettings, Settings
+from service.tracing import packages
 from service.wiring import Services, connect
 
 if TYPE_CHECKING:
@@ -125,9 +126,7 @@ def _telemetry(settings: Settings) -> Telemetry:
     try:
         from service.tracing.telemetry import Telemetry  # noqa: PLC0415
     except ImportError as error:
-        raise ConfigurationError(
-            "tracing.enabled needs the packages of config/requirements/tracing.lock"
-        ) from error
+        raise ConfigurationError(packages.FAULT) from error
     return Telemetry(settings.tracing, instance=worker_name())
 
 

@@ -92,22 +92,30 @@ def test_addresses_and_files_of_no_use_are_told_before_anything_is_started(
     wrong = {
         "REDIS__URL": "hunter2:6379",
         "REDIS__CA_FILE": str(tmp_path / "nowhere.pem"),
+        "REDIS__KEY_FILE": str(tmp_path),
         "DATABASE__URL": "postgresql://me:hunter2@a,b/tollgate",
+        "DATABASE__LISTEN_URL": "postgresql://me:hunter2@a,b/tollgate",
         "PAYMENT__URL": "https://[",
+        "TRACING__ENABLED": "true",
     }
     for name, value in {**wrong, "PAYMENT__API_KEY": "hunter2"}.items():
         monkeypatch.setenv(f"TOLLGATE_{name}", value)
+    for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
     assert main(command) == 2
     told = capsys.readouterr().err
     assert [line.split()[1].rstrip(":") for line in told.splitlines()] == [
         "redis.url",
+        "redis.ca_file",
+        "redis.key_file",
         "database.url",
+        "database.listen_url",
         "payment.url",
+        "tracing.enabled",
     ]
     assert "hunter2" not in told
-    monkeypatch.setenv("TOLLGATE_REDIS__URL", "rediss://cache:6379/0")
-    assert main(command) == 2
-    assert f"redis.ca_file: {tmp_path}/nowhere.pem cannot be read" in capsys.readouterr().err
+    assert f"redis.ca_file: {tmp_path}/nowhere.pem cannot be read" in told
 
 
 def test_serving_needs_to_know_its_servers(capsys: Captured) -> None:
