@@ -188,7 +188,9 @@ def load(path: Path | None = None, *, limits: Path | None = None) -> Loaded:
         if file != main:
             part = {"limits": part}
         merged |= part
-    if faults := _unknown_variables():
+    # Names that begin so are options of pydantic-settings itself, and never reach its check.
+    faults = [f"{name}: there is no such setting" for name in merged if name.startswith("_")]
+    if faults := faults + _unknown_variables():
         raise ConfigurationError("\n".join(faults))
     try:
         return Loaded(Settings(**merged), files)

@@ -156,7 +156,9 @@ def test_misspelt_variable_is_a_fault(monkeypatch: pytest.MonkeyPatch, name: str
     assert "no such setting" in faults()[0]
 
 
-@pytest.mark.parametrize("text", ["[servr]\nport = 1\n", "[server]\nprot = 1\n", "port = 1\n"])
+@pytest.mark.parametrize(
+    "text", ["[servr]\nport = 1\n", "[server]\nprot = 1\n", "port = 1\n", "_env_prefix = 'X_'\n"]
+)
 def test_misspelt_name_in_the_file_is_a_fault(tmp_path: Path, text: str) -> None:
     assert len(faults(write(tmp_path, text))) == 1
 
