@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from types import NoneType
 from typing import Any, Literal
 
 import rfc8785
@@ -21,10 +22,9 @@ from service.errors import FieldError, InvalidInput
 MAX_INTEGER = 2**53 - 1
 #: Deeper values serve nobody and would exhaust the recursion of simple readers.
 MAX_DEPTH = 64
-#: Each value of an input is asked which it is; an abstract class is asked last, as it takes longest.
-_SCALARS = (str, int, float)
-_ARRAYS = (list, tuple)
-_CONTAINERS = (dict, *_ARRAYS, Mapping)
+#: What each value of an input may be, in the order of asking: an abstract class takes longest.
+_SCALARS = (str, int, float, NoneType)
+_CONTAINERS = (dict, list, tuple, Mapping)
 
 
 def canonical(value: object, *, pointer: str = "") -> bytes:
@@ -73,13 +73,12 @@ def content_faults(
         if fault := _own_fault(item, depth, nul):
             yield FieldError(where, fault)
             continue
-        if item is None or isinstance(item, _SCALARS):
+        if isinstance(item, _SCALARS) or not isinstance(item, _CONTAINERS):
             continue
-        if isinstance(item, _CONTAINERS):
-            count += len(item)
-            if most is not None and count > most:
-                yield FieldError(pointer, f"holds more than {most} values; send fewer")
-                return
+        count += len(item)
+        if most is not None and count > most:
+            yield FieldError(pointer, f"holds more than {most} values; send fewer")
+            return
         if isinstance(item, Mapping):
             members = []
             for key, member in item.items():
@@ -90,7 +89,7 @@ def content_faults(
                 else:
                     members.append((member, f"{where}/{escape(key)}", depth + 1))
             waiting += reversed(members)
-        elif isinstance(item, _ARRAYS):
+        else:
             waiting += [(item[i], f"{where}/{i}", depth + 1) for i in range(len(item) - 1, -1, -1)]
 
 
