@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 
 from service.api import answers, keys, representation
 
@@ -15,6 +18,7 @@ ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "init.js": "text/javascript",
 }
+_ONE_RANGE = re.compile(r"bytes=([0-9]+-[0-9]*|-[0-9]+)", re.IGNORECASE)
 #: Nothing from elsewhere, no inline script; Swagger UI sets styles on elements.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
@@ -39,6 +43,25 @@ PAGE = b"""<!DOCTYPE html>
 """
 
 
+class _Asset(web.FileResponse):
+    """A file, or one range of its bytes; where something else is asked for, all of it.
+
+    aiohttp refuses other units and several ranges, which RFC 9110 (14.2) has passed over, and does
+    not know the tags that ``If-Range`` may hold (13.1.5).
+    """
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        asked = request.headers.get(hdrs.RANGE)
+        if asked is not None and (
+            not _ONE_RANGE.fullmatch(asked.strip())
+            or (hdrs.IF_RANGE in request.headers and request.if_range is None)
+        ):
+            headers = CIMultiDict(request.headers)
+            del headers[hdrs.RANGE]
+            request = request.clone(headers=headers)
+        return await super().prepare(request)
+
+
 async def openapi(request: web.Request) -> web.StreamResponse:
     return representation.answer(request, request.app[keys.OPENAPI])
 
@@ -57,4 +80,4 @@ async def asset(request: web.Request) -> web.StreamResponse:
         hdrs.CACHE_CONTROL: "public, max-age=86400",
         "X-Content-Type-Options": "nosniff",
     }
-    return web.FileResponse(STATIC / name, headers=headers)
+    return _Asset(STATIC / name, headers=headers)
