@@ -87,6 +87,10 @@ class Admitted(_Message):
     answered: str
 
 
+#: What a purchaser complains of. form: an answer that can not be used; unpaid: by the wallet.
+Finding = tuple[Literal["hash", "time", "result", "form", "unpaid"], str]
+
+
 class Bought(_Message):
     """One purchase as its purchaser knows it; ``job`` is None where none was accepted."""
 
@@ -98,7 +102,7 @@ class Bought(_Message):
     status: str | None
     results: list[str]
     took_us: int | None
-    findings: list[tuple[Literal["hash", "time", "result"], str]]
+    findings: list[Finding]
 
 
 class Outcome(_Message):

@@ -164,7 +164,7 @@ def _record(scenario: Scenario, target: Target, options: Options, measured: _Mea
         requests=requests,
         seconds_of=measured.progress.seconds(),
         admissions=bounds.found(
-            admitted, {**known, **bounds.of_scenario(scenario)}, seconds=seconds
+            admitted, {**known, **bounds.of_scenario(scenario, known)}, seconds=seconds
         ),
         sales=None,
         samples=observation.samples,

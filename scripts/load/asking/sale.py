@@ -6,15 +6,16 @@ import asyncio
 import json
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, Literal
+from typing import Any
 
 from scripts.load.asking.alarm import now_s
 from scripts.load.asking.connection import Answer, Connection
 from scripts.load.asking.crowd import Asked, Crowd
 from scripts.load.asking.lanes import Lane, Ticket
-from scripts.load.plan import Bought, Plan
+from scripts.load.plan import Bought, Finding, Plan
 from scripts.load.scenario import Group, Purchase
 from scripts.mip004 import input_hash
 
@@ -32,7 +33,11 @@ _WALLET_CONNECTIONS, _WALLET_TIMEOUT_S = 32, 10.0
 _OK = 200
 _RETRY_AFTER = b"\r\nRetry-After: "
 
-Finding = tuple[Literal["hash", "time", "result"], str]
+#: Without these a sale can not be paid.
+_ORDERED = (
+    *("blockchainIdentifier", "agentIdentifier", "identifierFromPurchaser"),
+    *("input_hash", "sellerVKey", *_TIMES),
+)
 
 
 @dataclass(slots=True)
@@ -48,6 +53,10 @@ class _Wish:
     results: list[str] = field(default_factory=list)
     took_us: int | None = None
     findings: list[Finding] = field(default_factory=list)
+
+
+class _Unreadable(Exception):
+    """An answer of the service that no purchaser can go on with; the message says why."""
 
 
 class Purchasers(Crowd):
@@ -104,6 +113,12 @@ class Purchasers(Crowd):
             self._wallet.close()
 
     async def _buy(self, wish: _Wish) -> None:
+        try:
+            await self._sale(wish)
+        except _Unreadable as error:
+            wish.findings.append(("form", f"job {wish.job}: {error}"))
+
+    async def _sale(self, wish: _Wish) -> None:
         body: dict[str, Any] = {"input_data": self._purchase.input_data}
         # What makes the request this purchaser's own, and no repetition of another's.
         fields = {"Idempotency-Key": wish.identifier or secrets.token_hex(8)}
@@ -116,14 +131,18 @@ class Purchasers(Crowd):
         )
         if answer is None or answer.status != _OK:
             return
-        started = json.loads(answer.body)
+        started = _read(answer, ["id"])
         wish.job = str(started["id"])
         wish.findings += faults_of_terms(wish.identifier, self._purchase.input_data, started)
         if not self._purchase.follow:
             return
-        wish.paid = wish.identifier is None or await self._pay(started)
-        if wish.paid:
-            await self._follow(wish, wish.job)
+        if wish.identifier is not None:
+            refused = await self._pay(_read(answer, _ORDERED))
+            if refused is not None:
+                wish.findings.append(("unpaid", f"job {wish.job}: {refused}"))
+                return
+        wish.paid = True
+        await self._follow(wish, wish.job)
 
     async def _follow(self, wish: _Wish, job: str) -> None:
         until_s = now_s() + self._purchase.patience_s
@@ -140,7 +159,9 @@ class Purchasers(Crowd):
                 break
         if wish.status == "completed":
             again = await self._look(wish, job, "")
-            if again is not None and len(set(wish.results)) != 1:
+            if again is not None and again["status"] != "completed":
+                wish.findings.append(("result", f"job {job}: completed, then {again['status']}"))
+            elif len(set(wish.results)) != 1:
                 wish.findings.append(("result", f"job {job}: another result when asked again"))
 
     async def _look(self, wish: _Wish, job: str, wait: str) -> dict[str, Any] | None:
@@ -152,16 +173,17 @@ class Purchasers(Crowd):
         if answer is None or answer.status != _OK:
             await asyncio.sleep(_pause_s(answer))
             return None
-        shown: dict[str, Any] = json.loads(answer.body)
+        shown = _read(answer, ["id", "status"])
         if shown["status"] == "completed":
-            wish.results.append(str(shown["result"]))
+            wish.results.append(str(_read(answer, ["result"])["result"]))
         return shown
 
     async def _answer(self, ticket: _Awaited) -> Answer | None:
         self.send(ticket)
         return await ticket.future
 
-    async def _pay(self, started: dict[str, Any]) -> bool:
+    async def _pay(self, started: dict[str, Any]) -> str | None:
+        """Why the wallet did not, if so."""
         names = ("blockchainIdentifier", "agentIdentifier", "identifierFromPurchaser")
         order = {
             "network": self.plan.network,
@@ -181,7 +203,9 @@ class Purchasers(Crowd):
         ticket = _Payment(head.encode() + body, now_s(), 0)
         self._wallet.send(ticket)
         answer = await ticket.future
-        return answer is not None and answer.status == _OK
+        if answer is None:
+            return "the wallet did not answer"
+        return None if answer.status == _OK else f"the wallet answered {answer.status}"
 
 
 class _Awaited(Asked):
@@ -251,8 +275,22 @@ def faults_of_terms(
     return found
 
 
+def _read(answer: Answer, names: Iterable[str]) -> dict[str, Any]:
+    """What it holds, these fields among it; raises _Unreadable."""
+    try:
+        document = json.loads(answer.body)
+    except ValueError as error:
+        raise _Unreadable(f"an answer that is not JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise _Unreadable("an answer that is not a JSON object")
+    lacking = [name for name in names if document.get(name) is None]
+    if lacking:
+        raise _Unreadable(f"an answer without {', '.join(lacking)}")
+    return document
+
+
 def _pause_s(answer: Answer | None) -> float:
     if answer is None or _RETRY_AFTER not in answer.head:
         return _PAUSE_S
     text = answer.head.partition(_RETRY_AFTER)[2].partition(b"\r\n")[0]
-    return min(float(text), _LONGEST_PAUSE_S)
+    return min(float(text), _LONGEST_PAUSE_S) if text.isdigit() else _PAUSE_S  # may be a date

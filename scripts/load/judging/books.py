@@ -79,8 +79,17 @@ async def sales(
     violations: Sequence[Violation] = ()
     followed = [one for one in bought if one.paid]
     if ledger is not None and followed:
-        violations = await asyncio.to_thread(_audited, ledger, followed, patience_s)
+        await _all_ended(ledger, patience_s)
+        violations = await asyncio.to_thread(_audited, ledger, followed)
     return summary(bought, violations, audited=ledger is not None)
+
+
+async def _all_ended(ledger: Ledger, patience_s: float) -> None:
+    """Not in a thread: a run that is stopped would wait for that."""
+    deadline_s = time.monotonic() + patience_s
+    open_jobs = records.open_jobs
+    while await asyncio.to_thread(open_jobs, ledger) and time.monotonic() < deadline_s:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_S)
 
 
 def summary(bought: Sequence[Bought], violations: Sequence[Violation], *, audited: bool) -> Sales:
@@ -103,17 +112,17 @@ def summary(bought: Sequence[Bought], violations: Sequence[Violation], *, audite
         failed=sum(one.status == "failed" for one in bought),
         lost=len(lost | {str(one.job) for one in unfinished}),
         doubled=sum(by_rule[rule] for rule in _DOUBLED),
-        wrong_hashes=kinds["hash"] + kinds["result"] + sum(by_rule[rule] for rule in _WRONG),
+        wrong_hashes=kinds["hash"]
+        + kinds["result"]
+        + kinds["form"]
+        + sum(by_rule[rule] for rule in _WRONG),
         wrong_times=kinds["time"],
         findings=[*said, *map(str, violations)][:_FINDINGS],
         latency=latencies.latency(),
     )
 
 
-def _audited(ledger: Ledger, bought: Sequence[Bought], patience_s: float) -> Sequence[Violation]:
-    deadline_s = time.monotonic() + patience_s
-    while records.open_jobs(ledger) and time.monotonic() < deadline_s:
-        time.sleep(_LOOK_S)
+def _audited(ledger: Ledger, bought: Sequence[Bought]) -> Sequence[Violation]:
     told = [
         Told(
             identifier=one.identifier,

@@ -12,6 +12,7 @@ import re
 from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from scripts.load.judging.admissions import Bound, Taken, admissions
 from scripts.load.plan import Admitted
@@ -22,12 +23,13 @@ from service.settings.limits import FurtherPolicySettings, LimitSettings
 _QUOTA = re.compile(r'"([^"]+)";q=(\d+);w=(\d+)')
 
 
-def of_scenario(scenario: Scenario) -> dict[str, Bound]:
+def of_scenario(scenario: Scenario, known: Mapping[str, Bound]) -> dict[str, Bound]:
+    """Its own rates; what a request takes, and whose bucket it is, stay as they are ``known``."""
     return {
-        policy: Bound(
-            policy,
-            limit.rate.tokens / limit.rate.period_s,
-            limit.rate.tokens if limit.burst is None else limit.burst,
+        policy: replace(
+            known.get(policy, Bound(policy, 0.0, 0)),
+            rate_per_s=limit.rate.tokens / limit.rate.period_s,
+            burst=limit.rate.tokens if limit.burst is None else limit.burst,
         )
         for policy, limit in scenario.limits.items()
     }

@@ -205,9 +205,10 @@ MEASURES: Final[Mapping[str, Measure]] = {
         "Wrong hashes or times", "", _of_sales(lambda sales: sales.wrong_hashes + sales.wrong_times)
     ),
     "completed_share": Measure(
-        "Completed of the paid sales",
+        # Of all: who was not sold anything, or could not pay, has no result either.
+        "Completed of the purchases begun",
         "%",
-        _of_sales(lambda sales: 100 * sales.completed / sales.paid if sales.paid else None),
+        _of_sales(lambda sales: 100 * sales.completed / sales.begun),
     ),
     "sale_p99_ms": Measure(
         "p99 of a whole sale",

@@ -145,8 +145,8 @@ def _tiles(record: Record) -> Iterator[_Tile]:
         nearest = f"nearest: {figures.figure(-excess, 'tokens')} below"
         yield _Tile("Above the bound", "worst_excess", False, nearest, shown="none")
     if record.sales is not None and record.sales.paid:
-        completed, paid = record.sales.completed, record.sales.paid
-        ratio = f"{figures.number(completed)} of {figures.number(paid)}"
+        completed, begun = record.sales.completed, record.sales.begun
+        ratio = f"{figures.number(completed)} of {figures.number(begun)} begun"
         yield _Tile("Sales completed", "completed_share", True, ratio)
     if record.costs is not None:
         commands = record.costs.redis_commands

@@ -95,6 +95,13 @@ def test_each_rule_of_the_audit_counts_as_what_it_means(rule: str, expected: Exp
     assert found.findings == [f"{rule}: job-7: why"]
 
 
+def test_an_answer_that_can_not_be_used_is_wrong_and_an_empty_wallet_is_only_told() -> None:
+    found = summary([bought(findings=[("form", "no id"), ("unpaid", "409")])], [], audited=True)
+
+    assert Expected.of(found) == Expected(wrong_hashes=1)
+    assert found.findings == ["no id", "409"]
+
+
 def test_what_the_purchaser_itself_found_counts_and_is_told() -> None:
     found = summary(
         [bought(findings=[("hash", "another input hash"), ("time", "times out of order")])],

@@ -93,7 +93,7 @@ def test_a_scenario_says_what_it_expects_with_the_burst_of_the_settings() -> Non
         }
     )  # fmt: skip
 
-    assert bounds.of_scenario(made) == {
-        "flows": Bound("flows", 1.0, 60),
+    assert bounds.of_scenario(made, {"flows": Bound("flows", 0.5, 30, cost=5)}) == {
+        "flows": Bound("flows", 1.0, 60, cost=5),
         "health": Bound("health", 9.0, 3),
     }
