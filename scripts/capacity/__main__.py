@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -36,7 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cost = read(options.coefficients)
         run: Callable[[argparse.Namespace, Coefficients], int] = options.run
         return run(options, cost)
-    except (OSError, ValueError, ValidationError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        print(f"make capacity: {place}: {first['msg']}", file=sys.stderr)
+        return EXIT_USAGE
+    except (OSError, ValueError) as error:
         print(f"make capacity: {error}", file=sys.stderr)
         return EXIT_USAGE
     except (LoadFailed, ServersUnavailable) as error:
@@ -46,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="What a fleet takes for a load, and what breaks first. docs/scaling.md."
+        prog="python -m scripts.capacity",
+        description="What a fleet takes for a load, and what breaks first. docs/scaling.md.",
     )
     parser.add_argument("--coefficients", type=Path, default=FILE)
     ways = parser.add_subparsers(required=True)
@@ -55,13 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_argument("--rate", type=_number, default=1_000.0, help="requests/s")
     planning.add_argument("--principals", type=_number, default=1_000.0)
     planning.add_argument("--jobs", type=_number, default=0.0, help="started, a second")
-    planning.add_argument("--paid", type=float, default=0.9, help="share of the jobs")
-    planning.add_argument("--denied", type=float, default=0.0, help="share of the requests")
+    planning.add_argument("--paid", type=_number, default=0.9, help="share of the jobs")
+    planning.add_argument("--denied", type=_number, default=0.0, help="share of the requests")
     planning.add_argument("--flows", type=_number, default=100.0)
-    planning.add_argument("--run-seconds", type=float, default=1.0, help="of one job")
+    planning.add_argument("--run-seconds", type=_number, default=1.0, help="of one job")
     planning.add_argument("--mix", type=_mix, default=dict(USUAL), help="flow=3,status=1")
-    planning.add_argument("--workers", type=int, help="what the load does to so many")
-    planning.add_argument("--shards", type=int, help="of Redis")
+    planning.add_argument("--workers", type=_count, help="what the load does to so many")
+    planning.add_argument("--shards", type=_count, help="of Redis")
     planning.add_argument("--pgbouncer", action="store_true", help="before PostgreSQL")
     planning.add_argument(
         "--limit", type=_limit, action="append", default=[], metavar="NAME=VALUE",
@@ -156,9 +163,21 @@ def _number(written: str) -> float:
     """1000, 1e6, 1_000_000, 1,000,000 or 100k, 1M."""
     factors = {"k": 1e3, "K": 1e3, "M": 1e6}
     plain = written.replace(",", "").replace("_", "")
-    if plain[-1:] in factors:
-        return float(plain[:-1]) * factors[plain[-1]]
-    return float(plain)
+    factor = factors.get(plain[-1:], 1.0)
+    try:
+        found = float(plain if factor == 1.0 else plain[:-1]) * factor
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise argparse.ArgumentTypeError(f"{written!r} is no number, such as 1000, 50k or 1M")
+    return found
+
+
+def _count(written: str) -> int:
+    number = _number(written)
+    if number < 1 or number != int(number):
+        raise argparse.ArgumentTypeError(f"{written!r} is no number of them: 1, 2, 3")
+    return int(number)
 
 
 def _limit(written: str) -> tuple[str, float]:
@@ -175,7 +194,7 @@ def _mix(written: str) -> dict[Route, float]:
         route = next((one for one in ROUTES if one == name and one != "denied"), None)
         if route is None:
             raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(USUAL)}")
-        found[route] = float(share)
+        found[route] = _number(share)
     return found
 
 

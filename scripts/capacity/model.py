@@ -15,6 +15,8 @@ _MIB: Final = 2**20
 SPARE_CONNECTIONS: Final = 30
 #: As docs/database.md configures PgBouncer, to PostgreSQL.
 POOLED_CONNECTIONS: Final = 40
+#: What goes past PgBouncer is one connection of each worker, which waits for news.
+_MORE_LISTENERS: Final = "a higher max_connections: most of them only listen"
 
 
 def load_of(demand: Demand, cost: Coefficients, workers: int) -> Load:
@@ -154,8 +156,9 @@ def plan(
     held = POOLED_CONNECTIONS + processes if pooled else processes * limits.worker_connections
     connections = held + SPARE_CONNECTIONS
     found = _bottlenecks(
-        load, cost, workers=workers, shards=shards, nginx=nginx, connections=connections
-    )
+        load, cost, workers=workers, shards=shards, nginx=nginx, connections=connections,
+        pooled=pooled,
+    )  # fmt: skip
     return Plan(
         demand=demand,
         workers=workers,
@@ -171,7 +174,14 @@ def plan(
 
 
 def _bottlenecks(
-    load: Load, cost: Coefficients, *, workers: int, shards: int, nginx: int, connections: int
+    load: Load,
+    cost: Coefficients,
+    *,
+    workers: int,
+    shards: int,
+    nginx: int,
+    connections: int,
+    pooled: bool,
 ) -> list[Bottleneck]:
     limits = cost.limits
     return [
@@ -213,7 +223,7 @@ def _bottlenecks(
         ),
         Bottleneck(
             "PostgreSQL, connections", connections, limits.postgres_connections, "",
-            "PgBouncer",
+            _MORE_LISTENERS if pooled else "PgBouncer",
         ),
         Bottleneck(
             "payment service", load.payment_calls, limits.payment_calls_per_s, "calls/s",

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from math import isnan, nan
 from pathlib import Path
 
 from scripts.bench.load import LoadFailed
@@ -164,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--duration", type=_positive, metavar="SECONDS")
     parser.add_argument("--rate", type=_positive, help="requests per second, over all clients")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=_seed, default=1)
     parser.add_argument("--replicas", type=_count, default=3)
     parser.add_argument("--workers", type=_count, default=2, help="of each replica")
     parser.add_argument("--processes", type=_count, help="of the generator")
@@ -187,16 +188,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> float:
-    return _within(float(text), lambda number: 0 < number < float("inf"), "must be above 0")
+    return _within(float, text, lambda number: 0 < number < float("inf"), "a number above 0")
 
 
 def _count(text: str) -> int:
-    return int(_within(int(text), lambda number: 1 <= number <= 100, "must be 1 to 100"))
+    return int(_within(int, text, lambda number: 1 <= number <= 100, "a number from 1 to 100"))
 
 
-def _within(number: float, holds: Callable[[float], bool], what: str) -> float:
-    if not holds(number):
-        raise argparse.ArgumentTypeError(what)
+def _seed(text: str) -> int:
+    return int(_within(int, text, lambda _: True, "a whole number"))
+
+
+def _within(
+    read: Callable[[str], float], text: str, holds: Callable[[float], bool], what: str
+) -> float:
+    try:
+        number = read(text)
+    except ValueError:
+        number = nan
+    if isnan(number) or not holds(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
     return number
 
 

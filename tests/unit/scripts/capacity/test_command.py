@@ -51,13 +51,32 @@ def test_what_can_not_be_is_a_line_and_an_exit_code(
     wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(wrong) == 2
-    assert capsys.readouterr().err.startswith("make capacity: ")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("make capacity: ")
 
 
-@pytest.mark.parametrize("wrong", [["--mix", "denied=1"], ["--limit", "speed=1"], ["--rate", "x"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(["--mix", "denied=1"], ["--limit", "speed=1"], ["--rate", "x"], ["--rate", "nan"]),
+        *(["--rate", "k"], ["--paid", "much"], ["--workers", "0"], ["--shards", "1.5"]),
+    ],
+)
 def test_unknown_word_is_named_by_the_parser(
     wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         main(["plan", *wrong])
-    assert wrong[1].split("=")[0] in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert wrong[1].split("=")[0] in said
+    assert "invalid _" not in said
+
+
+def test_who_has_pgbouncer_is_not_told_to_take_it(capsys: pytest.CaptureFixture[str]) -> None:
+    load = ["plan", "--rate", "10M", "--principals", "1M", "--jobs", "5"]
+    main([*FIXED, *load])
+    assert "PgBouncer" in capsys.readouterr().out
+    main([*FIXED, *load, "--pgbouncer"])
+    out = capsys.readouterr().out
+    assert "PostgreSQL, connections" in out
+    assert "PgBouncer" not in out

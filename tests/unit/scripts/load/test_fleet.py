@@ -58,6 +58,21 @@ def test_where_there_is_no_nginx_it_says_how_to_install_it(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [["--rate", "many"], ["--duration", "0"], ["--replicas", "1.5"], ["--seed", "x"]],
+)
+def test_what_is_no_number_is_named_and_what_it_should_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["load", *arguments])
+
+    with pytest.raises(SystemExit, match="2"):
+        program.main()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"argument {arguments[0]}: {arguments[1]!r} is not a" in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--scenario", "brows"], "no scenario brows"),
