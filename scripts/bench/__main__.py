@@ -28,10 +28,8 @@ RESULT = ROOT / "build" / "bench.json"
 ADMITTED = "Tollgate, admitted"
 #: No line in the log for each request, as the yardstick has none; there is a row with them.
 _QUIET = {"TOLLGATE_LOGGING__ACCESS_SAMPLE": "0"}
-#: So slow that no bucket is full again, and gone, before it has been counted.
 _KEPT = {
-    "TOLLGATE_LIMITS__HEALTH__RATE": "100/day",
-    "TOLLGATE_LIMITS__HEALTH__BURST": "100",
+    **contestants.KEPT,
     "TOLLGATE_SERVER__TRUSTED_PROXIES": "127.0.0.1/32",
     **_QUIET,
 }
@@ -194,7 +192,7 @@ class Bench:
     def _memory(self) -> None:
         _say("Memory ...")
         with self._tollgate("Tollgate, many clients", 7, _KEPT) as many:
-            size = bucket_size(many, f"{self._redis}/7", self._own, self._scale.buckets)
+            size = bucket_size(many.url, f"{self._redis}/7", self._own, self._scale.buckets)
             self._note(
                 f"memory of a bucket in Redis, {size.keys:,} clients",
                 f"{size.bytes_each:.0f} bytes",

@@ -37,15 +37,13 @@ class Growth:
         return self.resident_bytes[-1] / self.resident_bytes[0]
 
 
-def bucket_size(
-    contestant: Contestant, redis_url: str, generator: Generator, clients: int
-) -> BucketSize:
+def bucket_size(url: str, redis_url: str, generator: Generator, clients: int) -> BucketSize:
     """Each client is admitted once; the limit must refill so slowly that all buckets stay."""
     client = Redis.from_url(redis_url)
     try:
-        _ask_once_each(contestant, generator, 64, first=clients)  # scripts, buffers, connections
+        _ask_once_each(url, generator, 64, first=clients)  # scripts, buffers, connections
         keys, used = client.dbsize(), _used_bytes(client)
-        _ask_once_each(contestant, generator, clients, first=2 * clients)
+        _ask_once_each(url, generator, clients, first=2 * clients)
         added = client.dbsize() - keys
         size = BucketSize(added, _used_bytes(client) - used)
     finally:
@@ -59,7 +57,7 @@ def growth(contestant: Contestant, generator: Generator, marks: tuple[int, ...])
     """Asked by ever new clients, until as many as each mark says have been there."""
     resident, seen = [], 0
     for mark in marks:
-        _ask_once_each(contestant, generator, mark - seen, first=10_000_000 + seen)
+        _ask_once_each(contestant.url, generator, mark - seen, first=10_000_000 + seen)
         seen = mark
         resident.append(resident_bytes(contestant.pid))
     return Growth(marks, tuple(resident))
@@ -71,10 +69,8 @@ def _used_bytes(client: Redis) -> int:
     return int(figures["used_memory"]) - int(figures["mem_clients_normal"])
 
 
-def _ask_once_each(contestant: Contestant, generator: Generator, count: int, *, first: int) -> None:
-    load = Load(
-        f"{contestant.url}/health", LIMIT_S, requests=count, principals=count, first_principal=first
-    )
+def _ask_once_each(url: str, generator: Generator, count: int, *, first: int) -> None:
+    load = Load(f"{url}/health", LIMIT_S, requests=count, principals=count, first_principal=first)
     outcome = generator.offer(load)
     if outcome.requests != count:
         raise LoadFailed(f"{outcome.requests} of {count} clients could ask")

@@ -62,7 +62,7 @@ class Admission(_Part):
     round_trip_ms: PositiveFloat = Field(
         description="of an idle worker; what arrives meanwhile goes together"
     )
-    bucket_bytes: PositiveFloat
+    bucket_bytes: PositiveFloat = Field(description="of Redis, for each bucket of a principal")
     base_bytes: PositiveFloat
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +46,12 @@ def servers(home: Path) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def replica(
-    home: Path, there: Servers, workers: int, *, limits_lifted: bool = True
+    home: Path, there: Servers, workers: int, *, limits: Mapping[str, str] = LIFTED
 ) -> Iterator[Replica]:
     """Without nginx, whose share is known: so the clients meet the workers themselves."""
     home.mkdir()
     settings = {
-        **(LIFTED if limits_lifted else {}),
+        **limits,
         **_SETTINGS,
         "TOLLGATE_SERVER__WORKERS": str(workers),
         "TOLLGATE_DATABASE__URL": there.database_url,

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scripts.bench.contestants import KEPT
 from scripts.bench.load import Generator, OwnGenerator
+from scripts.bench.memory import bucket_size
 from scripts.capacity import loads
 from scripts.capacity.coefficients import (
     Admission,
@@ -47,19 +49,22 @@ class Scale:
     fleets: tuple[int, ...] = FLEETS
     jobs: int = _JOBS
     rest_s: float = 6.0
+    buckets: int = 100_000
 
 
 def measured(
     home: Path, plain: Generator, limits: Limits, scale: Scale, say: Callable[[str], None]
 ) -> Coefficients:
     """Some two minutes; ``limits`` are kept, but for what PostgreSQL commits here."""
+    say("Buckets ...")
+    bucket_bytes = _bucket_bytes(home / "buckets", scale)
     with servers(home) as there:
         with replica(home / "1", there, 1) as replica_of_one:
             one = OneWorker(replica_of_one, plain, scale)
             say("One worker: at rest, routes ...")
             rest, routes = one.rest(), one.routes()
             say("One worker: many principals, statuses ...")
-            admission, statuses = one.admission(), one.statuses(rest)
+            admission, statuses = one.admission(bucket_bytes), one.statuses(rest)
             say("One worker: jobs ...")
             free, paid = one.job(rest, paid=False), one.job(rest, paid=True)
         costs = [(1, routes["health"])]
@@ -70,7 +75,7 @@ def measured(
                 runs = _runs(scale, several, plain, _PATHS["health"])
                 costs.append((workers, loads.middle(runs).us("workers")))
         say("Refusals ...")
-        with replica(home / "refusing", there, 1, limits_lifted=False) as refusing:
+        with replica(home / "refusing", there, 1, limits={}) as refusing:
             # What the bucket holds, then nothing.
             loads.plain(refusing, plain, "/health", 1.0, refused=True)
             denied = loads.plain(refusing, plain, "/health", scale.seconds, refused=True)
@@ -137,7 +142,7 @@ class OneWorker:
             for route, path in _PATHS.items()
         }
 
-    def admission(self) -> Admission:
+    def admission(self, bucket_bytes: float) -> Admission:
         """By the difference to one principal, with the same generator for both."""
         one, own, seconds = self._one, OwnGenerator("names principals"), self._scale.seconds
         few = loads.plain(one, own, "/health", seconds, principals=1)
@@ -159,7 +164,7 @@ class OneWorker:
             redis_call_us=many.used.redis.cpu_s / calls * 1e6,
             call_bytes=many.used.redis.bytes / calls,
             round_trip_ms=_longer_ms(limited, unlimited),
-            bucket_bytes=116.0,
+            bucket_bytes=bucket_bytes,
             base_bytes=float(few.used.redis.used_memory),
         )
 
@@ -203,6 +208,13 @@ class OneWorker:
             redis_calls=used.redis.commands / number,
             payment_calls=used.payment_calls / number if paid else 0.0,
         )
+
+
+def _bucket_bytes(home: Path, scale: Scale) -> float:
+    """On servers of their own, as these buckets stay."""
+    own = OwnGenerator("names principals")
+    with servers(home) as there, replica(home / "1", there, 1, limits=KEPT) as one:
+        return bucket_size(one.service.url, there.redis_url, own, scale.buckets).bytes_each
 
 
 def _idle(rest: Used) -> Idle:

@@ -136,7 +136,7 @@ def test_coefficients_of_a_worker_are_measured(
     one = OneWorker(Replica(1, service, meter), Asking(), scale)
     try:
         rest = between(meter.read(), meter.read())
-        admission, statuses = one.admission(), one.statuses(rest)
+        admission, statuses = one.admission(116.0), one.statuses(rest)
         paid = one.job(rest, paid=True)
         told = told_per_s(database_url, statuses.jobs[:2], 0.2)
     finally:
