@@ -50,7 +50,7 @@ async def run(scenario: Scenario, target: Target, options: Options) -> Record:
         crew(_plans(scenario, target, options, jobs)) as generators,
     ):
         await generators.ready()
-        measured = await _measure(scenario, target, options, generators, wallet)
+        measured = await asked(scenario, target, options, generators, wallet)
         bought = [one for outcome in measured.outcomes for one in outcome.bought]
         patience_s = max((g.purchase.patience_s for g in scenario.groups if g.purchase), default=0)
         ledger = books.opened(target.service)
@@ -76,7 +76,7 @@ class _Measured:
     events: list[Event]
 
 
-async def _measure(
+async def asked(
     scenario: Scenario,
     target: Target,
     options: Options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -158,6 +159,30 @@ def test_what_breaks_its_promises_is_named_and_fails(shop: Site, tmp_path: Path)
     assert worst == pytest.approx(LIMIT - EXPECTED, abs=6)
     assert record.sales is not None
     assert record.sales.lost == 3
+
+
+def test_a_generator_that_is_lost_ends_the_run_with_a_line(shop: Site, tmp_path: Path) -> None:
+    program = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "scripts.load", "--target", shop.running.service.url),
+            *("--duration", "60", "--processes", "2", "--out", str(tmp_path)),
+        ],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        eventually(lambda: len(family(program.pid)) == 3, within_s=30, what="generators run")
+        everybody = family(program.pid)
+        os.kill(next(pid for pid in everybody if pid != program.pid), signal.SIGKILL)
+
+        _, said = program.communicate(timeout=60)
+        assert program.returncode == 1
+        assert said.splitlines() == [
+            "make load: a generator ended with code -9 (see above)",
+        ]
+        assert not {process.pid for process in running()} & set(everybody)
+    finally:
+        program.kill()
+        program.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
