@@ -63,9 +63,16 @@ class Dsn:
         for name in ("host", "hostaddr", "port"):
             if "," in params.get(name, ""):
                 raise ConfigurationError(
-                    f"{setting} names several servers ({name}={params[name]}); name one, and"
-                    " let DNS, a proxy or a floating address do the failover"
+                    f"{setting} names several servers ({name}); name one, and let DNS, a proxy or"
+                    " a floating address do the failover"
                 )
+        # Of a password with a bare / the first part is read as a port, and would be shown as one.
+        port = params.get("port") or "5432"
+        if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
+            raise ConfigurationError(
+                f"{setting} names no port from 1 to 65535; in a password / is written as %2F,"
+                " and @ as %40"
+            )
         limited = statement_timeout_s is not None
         options = [] if pooler else [
             f"-c client_connection_check_interval={_CLIENT_CHECK_INTERVAL_MS}",

@@ -21,6 +21,7 @@ def parsed(url: str) -> Dsn:
     [
         "postgresql://me:secret@a,b/x",
         "postgresql://me:secret@a:1,b:2/x",
+        "postgresql://me:secret,/word@a/x",
         "host=a,b user=me password=secret",
         "hostaddr=10.0.0.1,10.0.0.2 user=me password=secret",
     ],
@@ -37,6 +38,16 @@ def test_what_is_no_url_is_refused_without_being_shown(url: str) -> None:
         parsed(url)
     assert "secret" not in str(raised.value)
     assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://me:secret/word@a/x", "postgresql://a:0/x", "postgresql://a:70000/x"],
+)
+def test_port_that_is_none_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="no port") as raised:
+        parsed(url)
+    assert "secret" not in str(raised.value)
 
 
 def test_every_connection_is_limited_and_watched() -> None:
