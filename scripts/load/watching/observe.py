@@ -86,6 +86,17 @@ class Observer:
         self._events: list[Event] = []
 
     async def start(self) -> None:
+        try:
+            await self._begin()
+        except BaseException:  # stopped by now: nobody comes to stop it again
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> Observation:
+        async with self._stack:
+            return await self._end()
+
+    async def _begin(self) -> None:
         timeout = aiohttp.ClientTimeout(total=_PAGE_TIMEOUT_S)
         self._session = await self._stack.enter_async_context(
             aiohttp.ClientSession(timeout=timeout)
@@ -103,7 +114,7 @@ class Observer:
         for work, interval_s in ((self._sample, INTERVAL_S), (self._look, PAGES_INTERVAL_S)):
             self._tasks.append(asyncio.create_task(_each(interval_s, work)))
 
-    async def stop(self) -> Observation:
+    async def _end(self) -> Observation:
         for task in self._tasks:
             task.cancel()
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -113,7 +124,6 @@ class Observer:
         await asyncio.sleep(INTERVAL_S)
         await self._look()
         await self._sample()
-        await self._stack.aclose()
         if self._first is None or self._last is None:
             return Observation(self._samples, self._events)
         memory = (self._first.used_memory, self._last.used_memory)
