@@ -60,9 +60,12 @@ def noted(service: Running, run: Path = RUN) -> Iterator[None]:
 
 
 def _write(file: Path, text: str, *, mode: int) -> None:
-    file.unlink(missing_ok=True)
-    file.touch(mode=mode)
-    file.write_text(text)
+    """Whole or not at all: others look for it while it is written."""
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=mode)
+    new.write_text(text)
+    new.replace(file)
 
 
 def _script(service: Running) -> str:
