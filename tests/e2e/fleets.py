@@ -32,7 +32,7 @@ from tests.support.waiting import eventually
 
 REPLICAS, WORKERS = 3, 2
 #: The one limit that is not lifted, and where it is met: nobody sells this flow.
-LIMIT, LIMITED, LIMITED_PATH = Limit(20, 1, 10), "demo", "/nothing/demo"
+LIMIT, LIMITED, LIMITED_PATH = Limit(5, 1, 10), "demo", "/nothing/demo"
 NEEDS_NGINX = pytest.mark.skipif(
     balancer.found() is None, reason="there is no nginx on this machine (apt-get install nginx)"
 )
@@ -48,9 +48,9 @@ _SETTINGS = {
     "TOLLGATE_DATABASE__POOL_MIN": "1",
     "TOLLGATE_DATABASE__POOL_MAX": "5",
     # Only a busy machine lets one wait, and is no outage.
-    "TOLLGATE_REDIS__TIMEOUT": "2",
-    "TOLLGATE_REDIS__LIMITER_TIMEOUT": "2",
-    "TOLLGATE_REDIS__CONNECT_TIMEOUT": "2",
+    "TOLLGATE_REDIS__TIMEOUT": "5",
+    "TOLLGATE_REDIS__LIMITER_TIMEOUT": "5",
+    "TOLLGATE_REDIS__CONNECT_TIMEOUT": "5",
     "TOLLGATE_OVERLOAD__LEAST_REQUESTS": "1000",
     "TOLLGATE_JOBS__LEASE_SECONDS": "3",
     "TOLLGATE_JOBS__POLL_INTERVAL": "0.2",

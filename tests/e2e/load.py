@@ -17,6 +17,8 @@ from tests.support.waiting import until
 
 #: Between two requests of one client.
 PAUSE_S = 0.03
+#: Of the clock that tells how long the machine stood still, and what of it is usual.
+TICK_S, USUALLY_LATE_S = 0.01, 0.05
 #: Nothing may take so long; who still waits then is counted as unanswered.
 PATIENCE_S = 20.0
 
@@ -47,6 +49,8 @@ class Load:
     url: str
     sessions: list[aiohttp.ClientSession] = field(default_factory=list)
     answers: list[Got] = field(default_factory=list)
+    #: When this process was to go on and could not, and for how long.
+    stalls: list[tuple[float, float]] = field(default_factory=list)
 
     def since(self, began_s: float, *kinds: str) -> list[Got]:
         """The answers to what was asked since then."""
@@ -55,6 +59,18 @@ class Load:
             for got in self.answers
             if got.began_s >= began_s and (not kinds or got.kind in kinds)
         ]
+
+    def stalled_s(self, since_s: float) -> float:
+        """How long, in all, this machine had no time for us since then."""
+        return sum(late_s for at_s, late_s in self.stalls if at_s >= since_s)
+
+    async def watch(self) -> None:
+        while True:
+            due_s = time.monotonic() + TICK_S
+            await asyncio.sleep(TICK_S)
+            late_s = (now_s := time.monotonic()) - due_s
+            if late_s > USUALLY_LATE_S:
+                self.stalls.append((now_s, late_s))
 
     async def ask(
         self, session: aiohttp.ClientSession, kind: str, method: str, path: str, body: Any = None
@@ -109,6 +125,7 @@ async def mixed_load(
 
         asking = [asyncio.create_task(client(kind)) for kind in asked for _ in range(clients)]
         await until(lambda: len(load.sessions) == len(asking))
+        asking.append(asyncio.create_task(load.watch()))
         try:
             yield load
         finally:

@@ -99,7 +99,7 @@ def test_one_load_serves_all(fleet: Fleet, redis_url: str) -> None:
 
 
 def test_clients_that_leave_take_nothing_from_the_others(fleet: Fleet, redis_url: str) -> None:
-    fleet.begin(replace(cold("b", redis_url), leader_leaves=True))
+    fleet.begin(replace(cold("b", redis_url), load_s=1.0, leader_leaves=True))
     given = fleet.end()
     assert [each.left for each in given if each.loads] == [1]
     assert served(given) == WORKERS * REQUESTS - sum(each.left for each in given)
@@ -117,7 +117,7 @@ def test_when_the_loading_process_is_killed_another_takes_over(
     fleet: Fleet, redis_url: str
 ) -> None:
     # The lease ends after 0.7 of it, and the others must still wait when the next load has ended.
-    fleet.begin(replace(cold("d", redis_url), wait_s=6.0))
+    fleet.begin(replace(cold("d", redis_url), wait_s=10.0))
     fleet.kill_loader()
     given = fleet.end()
     assert len(given) == WORKERS - 1

@@ -28,7 +28,7 @@ from tests.e2e.fleets import LIMIT, LIMITED_PATH, NEEDS_NGINX, REPLICAS, Fleet, 
 from tests.e2e.load import Load, mixed_load
 from tests.e2e.windows import worst_excess
 from tests.support.servers import Servers
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, until
 
 pytestmark = [NEEDS_NGINX, pytest.mark.timeout(180)]
 
@@ -126,27 +126,35 @@ async def test_rolling_restart_of_all_replicas_is_noticed_by_no_client(
 async def test_kill_of_a_replica_fails_only_what_was_in_flight_in_it(behind_nginx: Fleet) -> None:
     # So that in each replica there is something in flight.
     behind_nginx.order_fault(route="POST /payment", kind="latency", when="before", seconds=1.5)
+    kills: list[tuple[float, float]] = []
     async with traffic(behind_nginx, purchasers=4 * REPLICAS) as told:
-        await asyncio.sleep(0.7)  # half of what a payment call takes: each has one in flight
-        lives = len(behind_nginx.entries(1, "serving"))
-        began_s = time.monotonic()
-        await asyncio.to_thread(behind_nginx.kill, 1)
-        killed_s = time.monotonic()
-        await asyncio.to_thread(
-            eventually,
-            lambda: len(behind_nginx.entries(1, "serving")) > lives,
-            within_s=60, what="it is started again",
-        )  # fmt: skip
-        await asyncio.to_thread(behind_nginx.await_all_ready)
+        # A machine that stands still may leave nothing in flight: then the next kill hits.
+        while not told.tally.refusals["502 no-replica"]:
+            await asyncio.sleep(0.7)  # half of what a payment call takes: each has one in flight
+            lives = len(behind_nginx.entries(1, "serving"))
+            began_s = time.monotonic()
+            await asyncio.to_thread(behind_nginx.kill, 1)
+            killed_s = time.monotonic()
+            kills.append((began_s, killed_s))
+            await asyncio.to_thread(
+                eventually,
+                lambda: len(behind_nginx.entries(1, "serving")) > lives,  # noqa: B023
+                within_s=60, what="it is started again",
+            )  # fmt: skip
+            await asyncio.to_thread(behind_nginx.await_all_ready)
+        await until(lambda: len(told.load.since(killed_s)) > 50, what="the others go on")
         replies = await _end_of(told)
     failed = [got for got in told.load.answers if got.status not in {200, 404, 409}]
-    assert all(began_s - 2 < got.began_s <= killed_s for got in failed), (killed_s, failed)
+    assert all(
+        any(got.began_s <= killed_s and began_s <= got.ended_s for began_s, killed_s in kills)
+        for got in failed
+    ), (kills, failed)
     # nginx asks another replica for a GET; of a POST, which may have been received, it says so.
     assert {got.kind for got in failed} <= {"free", "paid"}
     assert {got.problem.get("type") for got in failed} <= {"urn:tollgate:problem:no-replica"}
-    assert 1 <= told.tally.refusals["502 no-replica"] <= 4 * REPLICAS, "one each at most"
+    refused = told.tally.refusals["502 no-replica"]
+    assert refused <= 4 * REPLICAS * len(kills), "one each at most"
     assert set(told.tally.refusals) <= {"502 no-replica", "409 request-in-progress"}
-    assert len(told.load.since(killed_s)) > 50, "the others went on"
     _expect_bound(replies)
 
 

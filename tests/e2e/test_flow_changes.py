@@ -202,13 +202,14 @@ async def test_changes_show_in_every_worker_at_once_under_load(fleet: Fleet) -> 
     delays_s = sorted(
         max(found[version] for found in seen.values()) - at_s for version, at_s in committed.items()
     )
-    p50_s, p99_s = statistics.median(delays_s), delays_s[int(len(delays_s) * 0.99)]
+    p50_s, p90_s = statistics.median(delays_s), delays_s[int(len(delays_s) * 0.9)]
     print(
         f"commit to the last of {len(seen)} workers, {CHANGES} changes:"
-        f" p50 {p50_s * 1000:.1f} ms, p99 {p99_s * 1000:.1f} ms"
+        f" p50 {p50_s * 1000:.1f} ms, p90 {p90_s * 1000:.1f} ms, last {delays_s[-1] * 1000:.1f} ms"
     )
     assert p50_s < PROMISED_S * NOISE / 2
-    assert p99_s < PROMISED_S * NOISE
+    assert p90_s < PROMISED_S * NOISE
+    assert delays_s[-1] < LOOK_S[0]  # heard of, not found by the next look
 
 
 async def test_a_flow_that_was_not_there_a_moment_ago_is(fleet: Fleet) -> None:
@@ -219,7 +220,7 @@ async def test_a_flow_that_was_not_there_a_moment_ago_is(fleet: Fleet) -> None:
     put_on_sale(fleet, "novelty")
     took_s = await fleet.seconds_until_all_show("1", "novelty")
     print(f"new flow in the last worker after {took_s * 1000:.1f} ms")
-    assert took_s < PROMISED_S * NOISE
+    assert took_s < LOOK_S[0]
     for line in fleet.lines:
         listed = (await line.get("/flows")).body["flows"]
         assert "novelty" in [flow["id"] for flow in listed]
@@ -251,7 +252,7 @@ async def test_a_flood_of_unknown_names_costs_no_queries_and_hides_no_new_flow(
         f"{FLOOD} unknown names: {queries} queries;"
         f" a new flow in the last worker after {took_s * 1000:.1f} ms"
     )
-    assert took_s < PROMISED_S * NOISE
+    assert took_s < LOOK_S[0]
     # For the new flow, its name, and the list that it is in: not one for each name.
     assert 0 < queries < FLOOD / 100
 

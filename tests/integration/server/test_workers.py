@@ -42,7 +42,7 @@ async def test_worker_told_to_stop_alone_is_replaced(start: Start) -> None:
 async def test_hanging_worker_is_aborted_with_its_stack_and_replaced(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TEST_HANG_TIMEOUT_S", "3")
+    monkeypatch.setenv("TEST_HANG_TIMEOUT_S", "8")
     async with start() as served:
         with pytest.raises(aiohttp.ClientError):
             await served.get(f"{served.public}/hang")
