@@ -50,8 +50,8 @@ async def test_born_meanwhile_it_is_there_at_once(store: Store, database: Databa
 async def test_a_flood_of_them_fills_neither_tier_and_pushes_nothing_out(
     store: Store, database: Database
 ) -> None:
-    # Its own tier outlasts the flood, however slow the machine.
-    settings = {"local_seconds": 60, "unknown_seconds": 60}
+    # Its own tier outlasts the flood, however slow the machine, and nobody's turn comes too late.
+    settings = {"local_seconds": 60, "unknown_seconds": 60, "wait_seconds": 30}
     flooded = worker(store, local_entries=50, local_unknowns=100, loads=4, **settings)
     for number in range(20):
         await flooded.get(f"flow{number}", database.load)
