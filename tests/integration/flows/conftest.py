@@ -50,7 +50,9 @@ async def hire(
             monkeypatch.setattr(following, "LOOK_S", look_s)
             store = Store(RedisSettings(timeout=5.0), url=redis)
             stack.push_async_callback(store.close)
-            settings = DatabaseSettings(pool_min=1, pool_max=4, connect_timeout=1.0)
+            settings = DatabaseSettings(
+                pool_min=1, pool_max=4, connect_timeout=1.0, quick_timeout=15.0
+            )
             opened = Database(settings, url=database)
             await opened.open()
             stack.push_async_callback(opened.close)

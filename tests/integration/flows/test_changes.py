@@ -127,13 +127,14 @@ async def test_a_load_begun_before_the_change_and_ended_after_it_does_not_stay(
         worker = await hire(database=slow.url, listen=sold)
         assert await worker.version() == "1"
         await worker.cache.invalidate([f"uid:{flow_definition('echo').first_uid()}"])
-        await slow.delay(0.5)
+        await slow.delay(2.5)
         [(now,)] = ask(sold, "SELECT clock_timestamp()::text")
         reading = asyncio.create_task(worker.version())
         await until(lambda: ask(sold, READ.format(since=now)))  # the answer is on its way
         assert not reading.done()
         write(sold, "2")
         assert await reading == "1"  # it had been read when that was so
+        await slow.forward()
         assert await worker.version() == "2"
         assert await (await hire()).version() == "2"
 
