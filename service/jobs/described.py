@@ -82,7 +82,8 @@ def _work(dossier: Dossier, job: Job) -> list[tuple[str, str]]:
     fields = []
     if dossier.run_attempts:
         lost = f", {dossier.lost_runs} lost with their worker" if dossier.lost_runs else ""
-        fields.append(("runs", f"{dossier.run_attempts} begun{lost}"))
+        failed = f", {dossier.failed_runs} failed for now" if dossier.failed_runs else ""
+        fields.append(("runs", f"{dossier.run_attempts} begun{lost}{failed}"))
     if dossier.lease_owner is not None and dossier.lease_until is not None:
         held = dossier.lease_until > dossier.seen_at
         word = "held until" if held else "LOST: its lease ended"

@@ -50,6 +50,7 @@ class Dossier:
     due_at: datetime
     run_attempts: int
     lost_runs: int
+    failed_runs: int
     run_deadline: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -161,6 +161,8 @@ class Claim:
     run_deadline: datetime
     #: Claims before this one that ended with their lease instead of an outcome.
     lost_runs: int = 0
+    #: Claims before this one that failed for a reason the runner called passing.
+    failed_runs: int = 0
     origin: Origin = NOT_KNOWN
 
 

@@ -195,7 +195,7 @@ UPDATE jobs SET lease_owner = %(owner)s, run_attempts = run_attempts + 1,
     lost_runs = lost_runs + (lease_owner IS NOT NULL)::integer,
     lease_until = now() + %(lease_s)s * interval '1 second'
 FROM chosen WHERE jobs.id = chosen.id
-RETURNING jobs.id, run_attempts, lost_runs, flow_uid, variant, free, identifier_from_purchaser,
+RETURNING jobs.id, run_attempts, lost_runs, failed_runs, flow_uid, variant, free, identifier_from_purchaser,
     runner_input, chosen.ends_at AS run_deadline, request_id, traceparent,
     (SELECT coalesce(json_agg(json_build_array(r.runner_request_id, r.runner_answer)
                               ORDER BY r.answered_at), '[]'::json)
@@ -210,6 +210,7 @@ RETURNING id
 -- name: release_run (batch)
 -- Give a run back, to be taken up again after a while.
 UPDATE jobs SET lease_owner = NULL, lease_until = NULL,
+    failed_runs = failed_runs + %(failed)s::boolean::integer,
     due_at = now() + %(again_in_s)s * interval '1 second'
 WHERE id = %(job_id)s AND state = 'running'
   AND lease_owner = %(owner)s AND run_attempts = %(attempt)s
@@ -264,7 +265,7 @@ SELECT status_id, id, seq, state, 'input-asked', %(runner_request_id)s FROM move
 -- awaiting_input -> running, with the purchaser's answer.
 WITH moved AS (
     UPDATE jobs SET state = 'running', status_id = gen_random_uuid(), seq = seq + 1,
-        due_at = now(), lost_runs = 0, updated_at = now()
+        due_at = now(), lost_runs = 0, failed_runs = 0, updated_at = now()
     WHERE id = %(job_id)s AND state = 'awaiting_input' AND status_id = %(status_id)s
       AND due_at > now()
     RETURNING id, seq, state, status_id),
@@ -371,7 +372,7 @@ SELECT id, flow_slug, variant, free, state, principal, identifier_from_purchaser
     payment_id, blockchain_identifier, payment_source_type, pay_by_time_ms, submit_result_time_ms,
     on_chain_state, paid_at, result, result_hash, failure_code, failure,
     settlement, settlement_attempts, settlement_recoveries,
-    lease_owner, lease_until, due_at, run_attempts, lost_runs, run_deadline,
+    lease_owner, lease_until, due_at, run_attempts, lost_runs, failed_runs, run_deadline,
     created_at, updated_at, completed_at, now() AS seen_at
 FROM jobs WHERE id = %(job_id)s
 

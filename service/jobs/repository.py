@@ -243,6 +243,7 @@ class JobRepository:
                 answers=tuple((request_id, inputs) for request_id, inputs in row["answers"]),
                 run_deadline=row["run_deadline"],
                 lost_runs=row["lost_runs"],
+                failed_runs=row["failed_runs"],
                 origin=origin(row),
             )
             for row in rows
@@ -260,10 +261,10 @@ class JobRepository:
         )
         return frozenset(row["id"] for row in rows)
 
-    async def release(self, claim: Claim, *, again_in_s: float) -> bool:
-        return bool(
-            await self._db.execute(SQL.release_run, {**_fence(claim), "again_in_s": again_in_s})
-        )
+    async def release(self, claim: Claim, *, again_in_s: float, failed: bool = False) -> bool:
+        """Give the run back; ``failed``: its runner said so, and may say something else later."""
+        params = {**_fence(claim), "again_in_s": again_in_s, "failed": failed}
+        return bool(await self._db.execute(SQL.release_run, params))
 
     async def complete(self, claim: Claim, result: str, result_hash: str) -> bool:
         """False when the claim was lost, or the result is too late to be settled."""

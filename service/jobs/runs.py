@@ -37,8 +37,9 @@ RENEW_AGAIN_S = 1.0
 #: A run that failed for a passing reason is tried again after 2, 4, 8 … s.
 RETRY_BASE_S = 2.0
 RETRY_MAX_S = 120.0
-#: A failure that the runner itself calls passing is not tried for ever.
-MAX_ATTEMPTS = 8
+#: What its runner calls a passing failure is not tried for ever: so many of them are final. Runs
+#: that were given back, or whose runner was away, do not count.
+MAX_FAILED = 8
 
 
 class Runs:
@@ -139,12 +140,12 @@ class Runs:
             raise
         except DependencyError as error:
             span.fail(error.code)
-            pause_s = max(_pause_s(claim), error.retry_after_s or 0.0)
+            pause_s = max(_pause_s(claim.attempt - 1), error.retry_after_s or 0.0)
             await self._give_back(claim, pause_s, error.code)
         except Exception:
             log.exception("run_crashed")
             span.fail("crashed")
-            await self._give_back(claim, _pause_s(claim), "crashed")
+            await self._give_back(claim, _pause_s(claim.attempt - 1), "crashed")
 
     async def _outcome(self, claim: Claim) -> tuple[RunOutcome, str, float]:
         flow = await self._flow_by_uid(claim.flow_uid)
@@ -173,9 +174,9 @@ class Runs:
         return outcome, kind, time.monotonic() - began_s
 
     async def _record(self, claim: Claim, outcome: RunOutcome, kind: str, took_s: float) -> None:
-        if isinstance(outcome, Failed) and outcome.retryable and claim.attempt < MAX_ATTEMPTS:
+        if isinstance(outcome, Failed) and outcome.retryable and claim.failed_runs + 1 < MAX_FAILED:
             self._metrics.run_ended(kind, "failed", took_s)
-            await self._give_back(claim, _pause_s(claim), outcome.code)
+            await self._give_back(claim, _pause_s(claim.failed_runs), outcome.code, failed=True)
             return
         if isinstance(outcome, Done):
             name, after = "done", JobState.COMPLETED
@@ -220,10 +221,12 @@ class Runs:
         left_s = (question.expires_at - datetime.now(UTC)).total_seconds()
         return max(0.0, min(left_s, self._settings.input_timeout))
 
-    async def _give_back(self, claim: Claim, again_in_s: float, reason: str) -> None:
+    async def _give_back(
+        self, claim: Claim, again_in_s: float, reason: str, *, failed: bool = False
+    ) -> None:
         """Free the job for another try; if even that fails, its lease ends by itself."""
         try:
-            if await self._repository.release(claim, again_in_s=again_in_s):
+            if await self._repository.release(claim, again_in_s=again_in_s, failed=failed):
                 log.info("run_given_back", reason=reason, again_in_s=round(again_in_s, 1))
         except TollgateError as error:
             log.warning("run_not_given_back", reason=reason, code=error.code)
@@ -236,5 +239,6 @@ def _stop(job_id: UUID, run: asyncio.Task[None]) -> None:
         run.cancel()
 
 
-def _pause_s(claim: Claim) -> float:
-    return float(min(RETRY_MAX_S, RETRY_BASE_S * 2 ** min(claim.attempt - 1, 10)))
+def _pause_s(before: int) -> float:
+    """After so many tries before this one."""
+    return float(min(RETRY_MAX_S, RETRY_BASE_S * 2 ** min(before, 10)))
