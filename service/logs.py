@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
@@ -38,6 +39,7 @@ _CHATTY = ("asyncio", "gunicorn.error", "aiohttp.access", "redis")
 
 #: What aiohttp raises for bytes that are no request, by the module of the class.
 _UNREADABLE = "aiohttp.http_exceptions"
+_PARSER = "_http_parser"
 
 log = structlog.get_logger()
 
@@ -143,6 +145,16 @@ def _unreadable_is_no_failure(record: logging.LogRecord) -> bool:
     return False
 
 
+def _unparsable_is_no_failure(record: logging.LogRecord) -> bool:
+    """Nor is what the parser itself breaks at, such as ``GET http://[]:@/`` with yarl 1.25."""
+    error = record.exc_info[1] if record.exc_info else None
+    frames = traceback.walk_tb(error.__traceback__) if error is not None else ()
+    if not any(_PARSER in frame.f_code.co_filename for frame, _ in frames):
+        return True
+    log.info("request_unreadable", kind=type(error).__name__)
+    return False
+
+
 def _to_json(event: EventDict, **_options: Any) -> str:
     """When, how bad, what; then the fields."""
     ordered = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
@@ -172,7 +184,6 @@ def _route_standard_logging(
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING) if level > 10 else level)
-    server = logging.getLogger("aiohttp.server")
-    server.removeFilter(_unreadable_is_no_failure)
-    server.addFilter(_unreadable_is_no_failure)
+    logging.getLogger("aiohttp.server").addFilter(_unreadable_is_no_failure)
+    logging.getLogger("asyncio").addFilter(_unparsable_is_no_failure)
     logging.captureWarnings(True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from aiohttp import web
 from pydantic import SecretStr
 
 from service import logs
@@ -196,3 +197,22 @@ def test_console_form_is_for_people_and_still_one_line(stream: io.StringIO) -> N
     assert "\x1b" not in stream.getvalue()
     assert "job_started" in second
     assert "hunter2" not in second
+
+
+async def test_what_breaks_the_parser_is_one_line_without_a_stack(
+    lines: Lines, aiohttp_server: Any
+) -> None:
+    server = await aiohttp_server(web.Application())
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(b"GET http://[]:@/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.read()
+    writer.close()
+    told = lines()
+    assert [(line["event"], line["level"]) for line in told] == [("request_unreadable", "info")]
+    assert told[0]["kind"] == "IndexError"
+
+
+def test_other_failures_of_the_loop_are_told_with_their_stack(lines: Lines) -> None:
+    log_failure(logging.getLogger("asyncio"), IndexError("of ours"))
+    [line] = lines()
+    assert (line["level"], "of ours" in line["exception"]) == ("error", True)
