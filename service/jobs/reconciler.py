@@ -98,7 +98,7 @@ class Reconciler:
             return False
         with deadline.within(TICK_S):
             page = await self._gateway.changes(since)
-            if not page.payments and memory:
+            if memory and not page.payments and page.next == since:
                 return False
             await self._observe(page.payments)
         # Also when there was nothing yet: the feed is read on when no job waits any more, for what

@@ -107,6 +107,12 @@ class Metrics:
             "operation",
         )
 
+        self.payments_unreadable = self._counter(
+            "payments_unreadable",
+            "Payments in the payment service's lists that this version could not read; each once in"
+            " a worker that meets it.",
+        )
+
     def _jobs(self) -> None:
         self.job_transitions = self._counter(
             "job_transitions",

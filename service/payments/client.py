@@ -22,15 +22,24 @@ from yarl import URL
 from service import deadline, tracing
 from service.payments.documents import (
     Answer,
+    AnyPayment,
     Document,
     ErrorAnswer,
     Ignored,
     KeyDocument,
     PaymentDocument,
     PaymentList,
+    fault,
 )
 from service.payments.failures import AttemptFailed, Kind
-from service.payments.models import KeyStatus, Payment, PaymentOrder, Watermark, iso_utc
+from service.payments.models import (
+    KeyStatus,
+    Payment,
+    PaymentOrder,
+    Unreadable,
+    Watermark,
+    iso_utc,
+)
 
 if TYPE_CHECKING:
     from service.settings import PaymentSettings
@@ -115,7 +124,7 @@ class PaymentClient:
 
     async def page(
         self, source_type: str, *, cursor_id: str | None, limit: int, timeout_s: float
-    ) -> tuple[Payment, ...]:
+    ) -> tuple[Payment | Unreadable, ...]:
         """Payments of one source type, newest first; the cursor's own row comes again."""
         query = self._query(limit, cursor_id, filterPaymentSourceType=source_type)
         answer = await self._get("payment", Answer[PaymentList], query, timeout_s)
@@ -123,7 +132,7 @@ class PaymentClient:
 
     async def changes(
         self, source_type: str, *, since: Watermark, limit: int, timeout_s: float
-    ) -> tuple[Payment, ...]:
+    ) -> tuple[Payment | Unreadable, ...]:
         """Payments of one source type changed at or after ``since``, oldest change first."""
         query = self._query(
             limit,
@@ -137,8 +146,10 @@ class PaymentClient:
     async def resolve(self, blockchain_identifier: str, *, timeout_s: float) -> Payment:
         path = "payment/resolve-blockchain-identifier"
         body = self._about(blockchain_identifier)
-        answer = await self._post(path, Answer[PaymentDocument], body, timeout_s)
-        return _same(answer, blockchain_identifier)
+        answer = await self._post(path, Answer[AnyPayment], body, timeout_s)
+        if isinstance(answer.data, Unreadable):
+            raise AttemptFailed(Kind.ODD_PAYMENT, detail=answer.data.fault)
+        return _same(answer.data, blockchain_identifier)
 
     async def submit_result(
         self, blockchain_identifier: str, result_hash: str, *, timeout_s: float
@@ -146,7 +157,7 @@ class PaymentClient:
         """Ask for the hash to be put on chain; NOT_FOUND also where it has been asked before."""
         body = self._about(blockchain_identifier) | {"submitResultHash": result_hash}
         answer = await self._post("payment/submit-result", Answer[PaymentDocument], body, timeout_s)
-        return _same(answer, blockchain_identifier)
+        return _same(answer.data, blockchain_identifier)
 
     async def authorize_refund(self, blockchain_identifier: str, *, timeout_s: float) -> None:
         body = self._about(blockchain_identifier)
@@ -287,20 +298,18 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(content)
 
 
-def _same(answer: Answer[PaymentDocument], blockchain_identifier: str) -> Payment:
+def _same(document: PaymentDocument, blockchain_identifier: str) -> Payment:
     """The payment that was asked about: funds of another one must start no job."""
-    if answer.data.blockchain_identifier != blockchain_identifier:
+    if document.blockchain_identifier != blockchain_identifier:
         raise AttemptFailed(Kind.UNREADABLE, detail="not the payment asked about")
-    return answer.data.value()
+    return document.value()
 
 
 def _parsed(model: type[T], content: bytes) -> T:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise AttemptFailed(Kind.UNREADABLE, detail=f"{where}: {first['msg']}") from error
+        raise AttemptFailed(Kind.UNREADABLE, detail=fault(error)) from error
 
 
 def _failed(error: Exception, connection: _Connection) -> AttemptFailed:

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
-from service.payments.models import V1, KeyStatus, Payment
+from service.payments.models import V1, KeyStatus, Payment, Unreadable
 
 Data = TypeVar("Data")
+Part = TypeVar("Part")
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
 
@@ -47,6 +57,7 @@ def _lower(value: object) -> object:
 Milliseconds = Annotated[int, BeforeValidator(_milliseconds), Field(ge=0)]
 Moment = Annotated[datetime, AfterValidator(_aware)]
 Text = Annotated[str, Field(min_length=1)]
+ChangedAt = Annotated[Text, AfterValidator(_instant)]
 
 
 class Document(BaseModel):
@@ -108,9 +119,7 @@ class PaymentDocument(Document):
     metadata: str | None
     created_at: Moment
     updated_at: Text
-    next_action_or_on_chain_state_or_result_last_changed_at: Annotated[
-        Text, AfterValidator(_instant)
-    ]
+    next_action_or_on_chain_state_or_result_last_changed_at: ChangedAt
 
     def value(self) -> Payment:
         wallet, action = self.smart_contract_wallet, self.next_action
@@ -137,11 +146,56 @@ class PaymentDocument(Document):
         )
 
 
-class PaymentList(Document):
-    payments: Annotated[tuple[PaymentDocument, ...], Field(alias="Payments")]
+def _payment_or_what_is_left(row: Any) -> PaymentDocument | Unreadable:
+    try:
+        return PaymentDocument.model_validate(row)
+    except ValidationError as error:
+        return _unreadable(row, fault(error))
 
-    def values(self) -> tuple[Payment, ...]:
-        return tuple(document.value() for document in self.payments)
+
+#: Where one payment that we cannot read is not to take the others along.
+AnyPayment = Annotated[PaymentDocument | Unreadable, PlainValidator(_payment_or_what_is_left)]
+
+
+class PaymentList(Document):
+    payments: Annotated[tuple[AnyPayment, ...], Field(alias="Payments")]
+
+    def values(self) -> tuple[Payment | Unreadable, ...]:
+        return tuple(row if isinstance(row, Unreadable) else row.value() for row in self.payments)
+
+
+def fault(error: ValidationError) -> str:
+    """The first thing that is wrong: where, and in what way; never the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}"
+
+
+def _unreadable(row: Any, why: str) -> Unreadable:
+    parts = row if isinstance(row, dict) else {}
+    metadata = parts.get("metadata", ...)
+    return Unreadable(
+        id=_part(_TEXT, parts.get("id")),
+        metadata="" if metadata is None else _part(_METADATA, metadata),
+        created_at=_part(_MOMENT, parts.get("createdAt")),
+        last_changed_at=_part(
+            _CHANGED_AT, parts.get("nextActionOrOnChainStateOrResultLastChangedAt")
+        ),
+        fault=why,
+    )
+
+
+_TEXT: TypeAdapter[str] = TypeAdapter(Text)
+_METADATA: TypeAdapter[str] = TypeAdapter(str)
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
+_CHANGED_AT: TypeAdapter[str] = TypeAdapter(ChangedAt)
+
+
+def _part(of: TypeAdapter[Part], value: Any) -> Part | None:
+    try:
+        return of.validate_python(value)
+    except ValidationError:
+        return None
 
 
 class KeyDocument(Document):

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     OVERLOADED = "overloaded"
     #: 2xx with a body that cannot be what was asked for.
     UNREADABLE = "unreadable"
+    #: 2xx in order, but for the one payment that was asked about.
+    ODD_PAYMENT = "odd-payment"
     #: 429: refused before any work.
     THROTTLED = "throttled"
     #: 401 and 403: key, right or network; the configuration's fault, never the job's.

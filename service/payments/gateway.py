@@ -36,6 +36,7 @@ from service.payments.models import (
     KeyStatus,
     Payment,
     PaymentOrder,
+    Unreadable,
     Watermark,
 )
 from service.payments.retry import Call
@@ -108,14 +109,18 @@ class PaymentGateway:
     async def changes(self, since: Watermark, limit: int = listing.PAGE) -> ChangePage:
         """What changed at or after ``since``, in order; ask again from ``next`` until complete."""
 
-        async def read(source_type: str, mark: Watermark, rows: int) -> tuple[Payment, ...]:
-            return await self._guard.repeat(
+        async def read(
+            source_type: str, mark: Watermark, rows: int
+        ) -> tuple[Payment | Unreadable, ...]:
+            page = await self._guard.repeat(
                 self._guard.begin(),
                 "changes",
                 lambda timeout_s: self._client.changes(
                     source_type, since=mark, limit=rows, timeout_s=timeout_s
                 ),
             )
+            self._meter.seen(page)
+            return page
 
         with self._meter.call("changes"), _translated():
             return await listing.changes(since, limit=limit, read=read)
@@ -237,14 +242,16 @@ class PaymentGateway:
         created_after: datetime,
         source_types: tuple[str, ...],
     ) -> Payment | None:
-        async def read(source_type: str, cursor: str | None) -> tuple[Payment, ...]:
-            return await self._guard.repeat(
+        async def read(source_type: str, cursor: str | None) -> tuple[Payment | Unreadable, ...]:
+            page = await self._guard.repeat(
                 call.branch() if call else self._guard.begin(metadata),
                 "find",
                 lambda timeout_s: self._client.page(
                     source_type, cursor_id=cursor, limit=listing.PAGE, timeout_s=timeout_s
                 ),
             )
+            self._meter.seen(page)
+            return page
 
         return await listing.find(
             metadata, created_after=created_after, read=read, source_types=source_types

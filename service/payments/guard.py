@@ -35,7 +35,9 @@ DEFAULT_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 120.0
 
 _ALIVE = frozenset({Kind.REFUSED, Kind.NOT_FOUND, Kind.CONFLICT})
-_NO_VERDICT = frozenset({Kind.THROTTLED, Kind.UNAUTHORISED, Kind.MISROUTED, Kind.STALE})
+_NO_VERDICT = frozenset(
+    {Kind.ODD_PAYMENT, Kind.THROTTLED, Kind.UNAUTHORISED, Kind.MISROUTED, Kind.STALE}
+)
 
 
 class CircuitBreaker(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -18,6 +18,7 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.payments.failures import AttemptFailed
+from service.payments.models import Payment, Unreadable
 
 #: The first that fits; what fits none is "unavailable".
 _OUTCOMES: tuple[tuple[type[TollgateError], str], ...] = (
@@ -28,6 +29,8 @@ _OUTCOMES: tuple[tuple[type[TollgateError], str], ...] = (
 )
 
 
+#: So many payments that could not be read are remembered, so that each is told of once.
+MOST_TOLD = 1000
 #: Asked every few seconds for no job in particular: only of use when hunting a fault.
 _ROUTINE = frozenset({"changes", "check"})
 
@@ -37,6 +40,19 @@ log = structlog.get_logger()
 class Meter:
     def __init__(self, metrics: Metrics | None) -> None:
         self._metrics = metrics
+        self._told: dict[tuple[str | None, str], None] = {}
+
+    def seen(self, rows: Iterable[Payment | Unreadable]) -> None:
+        """Tell of each row that cannot be read, once: it comes with every look at its page."""
+        for row in rows:
+            if isinstance(row, Payment) or (row.id, row.fault) in self._told:
+                continue
+            self._told[row.id, row.fault] = None
+            if len(self._told) > MOST_TOLD:
+                del self._told[next(iter(self._told))]
+            log.error("payment_unreadable", payment=row.id, fault=row.fault)
+            if self._metrics is not None:
+                self._metrics.payments_unreadable.inc()
 
     @contextmanager
     def attempt(self, operation: str) -> Iterator[None]:

@@ -94,6 +94,19 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row of a list that is no payment as we know them; None: that part cannot be read either."""
+
+    id: str | None
+    #: Empty where there certainly is none.
+    metadata: str | None
+    created_at: datetime | None
+    last_changed_at: str | None
+    #: Where it first breaks our idea of a payment, and how; never what stands there.
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
 class Watermark:
     """How far the change feed has been read: changes before ``last_update`` are known.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from aiohttp import web
 
-from scripts.sandbox import life
+from scripts.sandbox import documents, life
+from scripts.sandbox.records import Chain, Record
 from scripts.sandbox.replies import success
 from service.breaker.models import Outcome
 from service.errors import PaymentMisconfigured, PaymentUnavailable
@@ -337,3 +340,37 @@ async def test_unknown_words_do_not_lose_a_payment(make_gateway: GatewayFactory)
         gateway = await make_gateway(url)
         seen = await gateway.changes(Watermark("2026-01-01T00:00:00.000Z"))
     assert {payment.on_chain_state for payment in seen.payments} == {"SomethingNew"}
+
+
+async def test_unreadable_payment_costs_the_others_nothing(
+    gateway: PaymentGateway,
+    sandbox: RunningSandbox,
+    breaker: RecordingBreaker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told of once, however often its page is read, and the breaker hears nothing of it."""
+    orders = [new_order() for _ in range(3)]
+    made = [await gateway.create(order) for order in orders]
+    odd = made[1].id
+    shown = documents.payment
+
+    def spoilt(record: Record, chain: Chain) -> dict[str, Any]:
+        return shown(record, chain) | ({"payByTime": "soon"} if record.id == odd else {})
+
+    monkeypatch.setattr(documents, "payment", spoilt)
+    start = Watermark.at(just_now() - timedelta(minutes=1))
+    with structlog.testing.capture_logs() as entries:
+        for _ in range(4):
+            page = await gateway.changes(start)
+            assert {payment.id for payment in page.payments} == {made[0].id, made[2].id}
+        found = await gateway.find(orders[0].job_id, created_after=just_now())
+        with pytest.raises(PaymentUnavailable):
+            await gateway.find(orders[1].job_id, created_after=just_now())
+        assert await gateway.find(uuid4(), created_after=just_now()) is None
+        with pytest.raises(PaymentUnavailable):
+            await gateway.resolve(made[1].blockchain_identifier)
+    assert found == made[0]
+    told = [entry for entry in entries if entry["event"] == "payment_unreadable"]
+    assert [entry["payment"] for entry in told] == [odd]
+    await gateway.close()
+    assert Outcome.FAIL not in breaker.outcomes

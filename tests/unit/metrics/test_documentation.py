@@ -129,9 +129,10 @@ def test_dashboard_shows_every_metric_of_ours() -> None:
         for each in declared()
         if not shown & set(each.series()) and each.name.startswith("tollgate_")
     }
-    # One for whoever reads the log (it names the flow), one for whoever changes limits.
+    # Two for whoever reads the log (it names flow and payment), one for whoever changes limits.
     assert missing == {
         "tollgate_flows_unreadable_total",
+        "tollgate_payments_unreadable_total",
         "tollgate_admission_rules_reloads_total",
     }
 

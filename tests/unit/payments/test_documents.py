@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.payments.documents import Answer, ErrorAnswer, KeyDocument, PaymentDocument
+from service.payments.documents import (
+    Answer,
+    ErrorAnswer,
+    KeyDocument,
+    PaymentDocument,
+    PaymentList,
+)
+from service.payments.models import Payment, Unreadable
 
 DOCUMENT: dict[str, Any] = {
     "id": "c1",
@@ -85,6 +92,28 @@ def test_success_is_read_in_any_case(status: str) -> None:
 def test_wrong_document_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Answer[PaymentDocument].model_validate_json(answer(**changes))
+
+
+@pytest.mark.parametrize("row", [None, 7, [], {}, DOCUMENT | {"submitResultTime": "soon"}])
+def test_unreadable_payment_takes_no_other_of_its_list_along(row: Any) -> None:
+    content = json.dumps({"Payments": [DOCUMENT, row, DOCUMENT | {"id": "c2"}]})
+    first, odd, last = PaymentList.model_validate_json(content).values()
+    assert isinstance(first, Payment)
+    assert isinstance(odd, Unreadable)
+    assert isinstance(last, Payment)
+    assert (first.id, last.id) == ("c1", "c2")
+
+
+def test_what_can_be_read_of_an_unreadable_payment_is_kept() -> None:
+    changes = {"submitResultTime": "s3cret", "createdAt": "soon", "metadata": None}
+    (odd,) = PaymentList.model_validate({"Payments": [DOCUMENT | changes]}).values()
+    assert odd == Unreadable(
+        id="c1",
+        metadata="",
+        created_at=None,
+        last_changed_at="2026-01-03T00:00:00.002Z",
+        fault="submitResultTime: Value error, must be a whole number of milliseconds as text",
+    )
 
 
 def test_error_is_no_success() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.errors import PaymentUnavailable
 from service.payments import listing
-from service.payments.models import V1, V2, Payment, Watermark, iso_utc
+from service.payments.models import V1, V2, Payment, Unreadable, Watermark, iso_utc
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -44,28 +44,37 @@ def moment(row: Payment) -> tuple[datetime, str]:
 
 
 class Service:
-    """Newest first with the cursor's row again; changes inclusive, in order of (moment, id)."""
+    """Newest first with the cursor's row again; changes inclusive, in order of (moment, id).
 
-    def __init__(self, rows: list[Payment]) -> None:
+    What is given of a row in ``odd`` is all that can be read of it.
+    """
+
+    def __init__(self, rows: list[Payment], odd: dict[str, Unreadable] | None = None) -> None:
         self.rows = rows
+        self.odd = odd or {}
         self.reads = 0
 
-    async def page(self, source_type: str, cursor: str | None) -> tuple[Payment, ...]:
+    def _shown(self, rows: list[Payment]) -> tuple[Payment | Unreadable, ...]:
+        return tuple(self.odd.get(row.id, row) for row in rows)
+
+    async def page(self, source_type: str, cursor: str | None) -> tuple[Payment | Unreadable, ...]:
         self.reads += 1
         rows = sorted(self.rows, key=lambda row: row.id, reverse=True)
         rows = [row for row in rows if row.payment_source_type == source_type]
         if cursor is not None:
             rows = [row for row in rows if row.id <= cursor]
-        return tuple(rows[: listing.PAGE])
+        return self._shown(rows[: listing.PAGE])
 
-    async def changes(self, source_type: str, since: Watermark, limit: int) -> tuple[Payment, ...]:
+    async def changes(
+        self, source_type: str, since: Watermark, limit: int
+    ) -> tuple[Payment | Unreadable, ...]:
         self.reads += 1
         start = (datetime.fromisoformat(since.last_update), "")
         if since.cursor_id is not None:
             start = max(start, *(moment(r) for r in self.rows if r.id == since.cursor_id))
         rows = sorted(self.rows, key=moment)
         rows = [row for row in rows if row.payment_source_type == source_type]
-        return tuple([row for row in rows if moment(row) >= start][:limit])
+        return self._shown([row for row in rows if moment(row) >= start][:limit])
 
 
 async def drain(service: Service, mark: Watermark, *, limit: int) -> tuple[set[str], Watermark]:
@@ -106,7 +115,7 @@ async def test_list_that_does_not_go_on_is_no_proof_of_absence(
     monkeypatch.setattr(listing, "PAGE", 2)
     service = Service([payment(number) for number in range(20)])
 
-    async def first_page(source_type: str, _: str | None) -> tuple[Payment, ...]:
+    async def first_page(source_type: str, _: str | None) -> tuple[Payment | Unreadable, ...]:
         return await service.page(source_type, None)
 
     with pytest.raises(PaymentUnavailable):
@@ -150,6 +159,75 @@ async def test_change_behind_the_mark_is_delivered(
     payments[index] = payment(index, changed_ms=max(moments) + 1)
     seen, _ = await drain(service, mark, limit=limit)
     assert payments[index].id in seen
+
+
+def odd(row: Payment, *parts: str) -> dict[str, Unreadable]:
+    """This row, of which only these parts can be read."""
+    names = ("id", "metadata", "created_at", "last_changed_at")
+    known = {name: getattr(row, name) if name in parts else None for name in names}
+    return {row.id: Unreadable(**known, fault="odd")}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from([V1, V2])), min_size=1, max_size=25),
+    st.integers(2, 6),
+    st.data(),
+)
+async def test_feed_goes_past_a_payment_that_cannot_be_read(
+    rows: list[tuple[int, str]], limit: int, data: st.DataObject
+) -> None:
+    """Wherever it stands and however little of it can be read, all others are delivered."""
+    payments = [
+        payment(number, changed_ms=changed_ms, source_type=source_type)
+        for number, (changed_ms, source_type) in enumerate(rows)
+    ]
+    hidden = data.draw(st.sampled_from(payments))
+    parts = data.draw(st.sampled_from([("id", "last_changed_at"), ("id",), ()]))
+    limit += len(parts) < 2  # a page must hold more than the cursor's own row and this one
+    service = Service(payments, odd(hidden, *parts))
+    seen, mark = await drain(service, Watermark(iso_utc(START)), limit=limit)
+    assert seen == {row.id for row in payments} - {hidden.id}
+    assert mark.cursor_id is None
+
+
+async def test_feed_of_nothing_but_an_unreadable_payment_moves_on() -> None:
+    only = payment(1, changed_ms=5)
+    service = Service([only], odd(only, "id", "last_changed_at"))
+    page = await listing.changes(Watermark(iso_utc(START)), limit=100, read=service.changes)
+    assert page.payments == ()
+    assert page.next == Watermark(only.last_changed_at)
+
+
+@pytest.mark.parametrize("last", [("id",), ()])
+async def test_search_goes_on_past_unreadable_payments(
+    last: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they end a page, and the next one begins at the last that tells its name."""
+    monkeypatch.setattr(listing, "PAGE", 3)
+    rows = [payment(number) for number in range(8)]
+    service = Service(rows, odd(rows[5], *last))
+    for row in (rows[7], rows[4], rows[0]):
+        assert row.metadata is not None
+        assert await listing.find(row.metadata, created_after=START, read=service.page) == row
+
+
+@pytest.mark.parametrize("parts", [(), ("id", "created_at"), ("id", "created_at", "metadata")])
+async def test_unreadable_payment_that_may_be_ours_is_no_proof_of_absence(
+    parts: tuple[str, ...],
+) -> None:
+    rows = [payment(number) for number in range(3)]
+    service = Service(rows, odd(rows[1], *parts))
+    with pytest.raises(PaymentUnavailable):
+        await listing.find("job 1", created_after=START, read=service.page)
+
+
+async def test_unreadable_payment_of_somebody_else_or_before_our_time_proves_absence() -> None:
+    rows = [payment(number) for number in range(3)]
+    of_another = Service(rows, odd(rows[1], "metadata"))
+    assert await listing.find("no job", created_after=START, read=of_another.page) is None
+    later = START + listing.CLOCK_MARGIN + timedelta(seconds=1.5)
+    before = Service(rows, odd(rows[0]))  # older than one that is too old
+    assert await listing.find("no job", created_after=later, read=before.page) is None
 
 
 def _twin(row: Payment, *, metadata: str) -> Payment:
