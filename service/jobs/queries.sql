@@ -195,8 +195,8 @@ UPDATE jobs SET lease_owner = %(owner)s, run_attempts = run_attempts + 1,
     lost_runs = lost_runs + (lease_owner IS NOT NULL)::integer,
     lease_until = now() + %(lease_s)s * interval '1 second'
 FROM chosen WHERE jobs.id = chosen.id
-RETURNING jobs.id, run_attempts, lost_runs, failed_runs, flow_uid, variant, free, identifier_from_purchaser,
-    runner_input, chosen.ends_at AS run_deadline, request_id, traceparent,
+RETURNING jobs.id, run_attempts, lost_runs, failed_runs, flow_uid, variant, free,
+    identifier_from_purchaser, runner_input, chosen.ends_at AS run_deadline, request_id, traceparent,
     (SELECT coalesce(json_agg(json_build_array(r.runner_request_id, r.runner_answer)
                               ORDER BY r.answered_at), '[]'::json)
      FROM input_requests r WHERE r.job_id = jobs.id AND r.answered_at IS NOT NULL) AS answers
